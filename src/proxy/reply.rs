@@ -11,6 +11,8 @@ use pingora::{Error, ErrorSource, ErrorType, Result};
 use super::body::BodyError;
 use super::deadline::Passed;
 use super::inbound::REQUEST_ID;
+use crate::config::ServiceName;
+use crate::upstream::NoEndpoint;
 
 /// Sends a reply. A body that has not been read to its end would be taken for the next request, so the connection
 /// is closed then.
@@ -76,6 +78,19 @@ pub(super) fn body_error(error: &BodyError) -> Option<Reply> {
         BodyError::Slow => Some(Reply::new(Reason::RequestTimeout, error.to_string())),
         BodyError::Unforwardable => Some(Reply::new(Reason::BodyTooLarge, error.to_string())),
     }
+}
+
+/// What to tell the client when no endpoint can take its request.
+pub(super) fn no_endpoint(none: &NoEndpoint, service: &ServiceName) -> Reply {
+    let (reason, message) = match none {
+        NoEndpoint::Starting => (Reason::Starting, format!("`{service}` is starting; try again in a moment")),
+        NoEndpoint::Unhealthy => (Reason::NoHealthyUpstream, format!("no replica of `{service}` is healthy")),
+        NoEndpoint::SessionUnavailable => {
+            (Reason::NoHealthyUpstream, format!("the replica of `{service}` that holds this session does not answer"))
+        }
+        NoEndpoint::Exhausted => (Reason::UpstreamFailed, format!("no replica of `{service}` took the connection")),
+    };
+    Reply::new(reason, message)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderName, Method};
-use mcp_edge_filters::{Call, Reason, Reply, Request, ResponseHead, RpcContext, ServiceName, Verdict};
+use mcp_edge_filters::{Reason, Reply, Request, ResponseHead, RpcContext, ServiceName, Verdict};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::Digest;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
@@ -137,7 +137,7 @@ impl EdgeProxy {
         let mcp_session = head.headers.get(SESSION_ID).cloned();
         let service = ServiceName::new(matched.service.name.as_str());
         let mut request = inbound::view(session, service, self.0.listener_loopback);
-        let pool = state.pools.get(&matched.service.name);
+        let pool = state.pools.get(&matched.service.name).cloned();
         let max_body = matched.max_body;
         ctx.matched = Some(matched);
 
@@ -155,7 +155,7 @@ impl EdgeProxy {
                 return Ok(Some(reply));
             }
         };
-        state.classify(&mut request, session.req_header(), &body);
+        inbound::read_call(&mut request, &session.req_header().headers, &body);
         ctx.held = body.held;
         ctx.bytes_in = body.bytes.len() as u64;
         let verdict = self.pass(session, &state, &mut request).await;
@@ -167,9 +167,11 @@ impl EdgeProxy {
             return Ok(Some(Reply::new(Reason::NoHealthyUpstream, "the service has no runtime")));
         };
         // A request that came a moment too early is worth a short wait: at start all services start at once.
-        pool.started(STARTING).await;
+        tokio::time::timeout(STARTING, pool.settled()).await.ok();
         ctx.dispatch =
             Some(Dispatch { pool, session: mcp_session, lease: None, tried: Vec::new(), watch: None, sent: None });
+        // What was read early passes `request_body_filter` as well, and is counted there.
+        ctx.bytes_in = 0;
         self.0.metrics.dispatched(ctx.started.elapsed().as_secs_f64());
         Ok(None)
     }
@@ -225,7 +227,7 @@ impl ProxyHttp for EdgeProxy {
                 Ok(Box::new(peer))
             }
             Err(none) => {
-                ctx.refusal.get_or_insert_with(|| Box::new(none.into_reply(&matched.service.name)));
+                ctx.refusal.get_or_insert_with(|| Box::new(reply::no_endpoint(&none, &matched.service.name)));
                 Err(Error::new(ErrorType::HTTPStatus(503)).into_in())
             }
         }
@@ -267,9 +269,7 @@ impl ProxyHttp for EdgeProxy {
         if let (Some(held), Some(next)) = (ctx.held.take(), body.as_ref()) {
             *body = Some([held, next.clone()].concat().into());
         }
-        // What was read early is counted already; Pingora passes it here first, in one piece.
-        let early = std::mem::take(&mut ctx.early);
-        ctx.bytes_in += (body.as_ref().map_or(0, Bytes::len) as u64).saturating_sub(early);
+        ctx.bytes_in += body.as_ref().map_or(0, Bytes::len) as u64;
         if ctx.matched.as_ref().is_some_and(|matched| ctx.bytes_in > matched.max_body) {
             return Err(Error::new(ErrorType::HTTPStatus(413)).into_down());
         }
@@ -295,6 +295,14 @@ impl ProxyHttp for EdgeProxy {
         ctx.state.chain.on_response(request, &seen);
         for (name, value) in request.response_headers.drain(..) {
             head.insert_header(name, value)?;
+        }
+        if let Some(lease) = &dispatch.lease {
+            // A sidecar that names an outcome has done its part, whatever the answer says.
+            if ctx.ending.outcome.is_none() && matches!(head.status.as_u16(), 502..=504) {
+                lease.failed();
+            } else {
+                lease.ok();
+            }
         }
         if self.0.shutdown.stage() > Stage::Serving {
             session.set_keepalive(None);
@@ -364,9 +372,4 @@ impl ProxyHttp for EdgeProxy {
         // The access log has the reason; a line more per refused or gone client would only hide other lines.
         true
     }
-}
-
-/// Whether what was asked may be told from the whole of it.
-pub(super) fn unread(call: &Call) -> bool {
-    matches!(call, Call::Unknown)
 }
