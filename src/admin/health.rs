@@ -17,7 +17,7 @@ use serde_json::{Map, Value, json};
 use crate::metrics::ServiceFigures;
 use crate::proxy::Shared;
 use crate::shutdown::Stage;
-use crate::upstream::{PoolState, PoolStatus};
+use crate::upstream::{HealthState, PoolState, PoolStatus};
 
 /// The listener's routes.
 #[must_use]
@@ -79,7 +79,7 @@ async fn ready(Has(shared): Has<Arc<Shared>>) -> Response {
 async fn metrics(Has(shared): Has<Arc<Shared>>) -> Response {
     shared.metrics.set(shared.shutdown.under_way(), shared.access_log.dropped());
     for status in statuses(&shared) {
-        let healthy = status.endpoints.iter().filter(|endpoint| endpoint.health.is_healthy()).count() as u64;
+        let healthy = status.endpoints.iter().filter(|endpoint| endpoint.health == HealthState::Healthy).count() as u64;
         shared.metrics.set_service(&ServiceFigures {
             service: status.name.as_str(),
             healthy: healthy > 0,
@@ -111,7 +111,7 @@ fn service(status: &PoolStatus) -> Value {
                 "id": endpoint.id.as_str(),
                 "address": endpoint.addr.to_string(),
                 "replica": endpoint.replica,
-                "state": endpoint.health.as_str(),
+                "state": state_word(&endpoint.health),
                 "since": seconds(endpoint.since),
                 "in_flight": endpoint.inflight,
                 "probes": endpoint.probes,
@@ -128,6 +128,14 @@ fn service(status: &PoolStatus) -> Value {
         "endpoints": endpoints,
         "stderr": status.stderr,
     })
+}
+
+fn state_word(health: &HealthState) -> &'static str {
+    match health {
+        HealthState::Starting => "starting",
+        HealthState::Healthy => "healthy",
+        HealthState::Unhealthy { .. } => "unhealthy",
+    }
 }
 
 /// Seconds since 1970-01-01 UTC.

@@ -12,6 +12,8 @@ use mcp_edge_filters::{Era, Request, RequestId, ServiceName};
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
+use super::body::Head;
+
 /// Prefix of the headers between edge and sidecar.
 pub(super) const EDGE_PREFIX: &str = "x-mcp-edge-";
 
@@ -58,6 +60,11 @@ pub(super) fn view(session: &Session, service: ServiceName, listener_loopback: b
     request.is_rpc = header.method == Method::POST || request.era == Era::Modern;
     request.wants_stream = header.method == Method::GET && accepts_event_stream(headers);
     request
+}
+
+/// Fills in what the request asks.
+pub(super) fn read_call(request: &mut Request, headers: &HeaderMap, body: &Head) {
+    let _ = (request, headers, body);
 }
 
 /// Keeps a sane id that the client sent, else makes one.

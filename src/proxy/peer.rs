@@ -38,7 +38,7 @@ pub(super) fn peer(endpoint: &Endpoint, matched: &Matched) -> Result<HttpPeer> {
     let mut peer = match endpoint.addr() {
         EndpointAddr::Tcp(address) => HttpPeer::new(*address, false, String::new()),
         EndpointAddr::Unix(path) => {
-            let path = path.to_str().or_err(ErrorType::InternalError, "the socket's path is not UTF-8")?;
+            let path = path.to_str().ok_or_else(|| Error::explain(ErrorType::InternalError, "the socket's path is not UTF-8"))?;
             HttpPeer::new_uds(path, false, String::new())?
         }
     };

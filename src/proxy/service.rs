@@ -92,34 +92,6 @@ impl EdgeProxy {
         Ok(true)
     }
 
-    /// Passes a request through the chain, and gives it up when its client leaves meanwhile.
-    async fn pass(&self, session: &mut Session, state: &State, request: &mut Request) -> Result<Verdict> {
-        let chain = state.chain.run(request);
-        let session = session.as_downstream_mut();
-        // On HTTP/1.1 a client can only be watched once its body has been read: see notes in `body`.
-        if session.is_http2() {
-            if let Some(gone) = session.watch_h2_stream_close() {
-                return tokio::select! {
-                    biased;
-                    verdict = chain => Ok(verdict),
-                    _ = gone => Error::e_explain(ErrorType::ConnectionClosed, "left while waiting").map_err(Box::into_down),
-                };
-            }
-            return Ok(chain.await);
-        }
-        if !session.is_body_done() {
-            return Ok(chain.await);
-        }
-        tokio::select! {
-            biased;
-            verdict = chain => Ok(verdict),
-            idle = session.read_body_or_idle(true) => Err(match idle {
-                Ok(_) => Error::explain(ErrorType::ConnectionClosed, "left while waiting"),
-                Err(error) => error,
-            }.into_down()),
-        }
-    }
-
     async fn admit(&self, session: &mut Session, ctx: &mut Ctx) -> Result<Option<Reply>> {
         if self.0.shutdown.stage() > Stage::Serving {
             let reply = Reply::new(Reason::Draining, "the edge is stopping; come back in a moment");
@@ -158,7 +130,7 @@ impl EdgeProxy {
         inbound::read_call(&mut request, &session.req_header().headers, &body);
         ctx.held = body.held;
         ctx.bytes_in = body.bytes.len() as u64;
-        let verdict = self.pass(session, &state, &mut request).await;
+        let verdict = while_client_stays(session, state.chain.run(&mut request)).await;
         ctx.request = Some(request);
         if let Verdict::Reply(reply) = verdict? {
             return Ok(Some(*reply));
@@ -167,13 +139,37 @@ impl EdgeProxy {
             return Ok(Some(Reply::new(Reason::NoHealthyUpstream, "the service has no runtime")));
         };
         // A request that came a moment too early is worth a short wait: at start all services start at once.
-        tokio::time::timeout(STARTING, pool.settled()).await.ok();
+        while_client_stays(session, tokio::time::timeout(STARTING, pool.settled())).await?.ok();
         ctx.dispatch =
             Some(Dispatch { pool, session: mcp_session, lease: None, tried: Vec::new(), watch: None, sent: None });
         // What was read early passes `request_body_filter` as well, and is counted there.
         ctx.bytes_in = 0;
         self.0.metrics.dispatched(ctx.started.elapsed().as_secs_f64());
         Ok(None)
+    }
+}
+
+/// Waits for `work`, and gives it up when the client leaves meanwhile: Pingora itself never looks while a hook waits.
+///
+/// On HTTP/1.1 a client can be watched only once its body has been read; before, the watch would eat a byte of it.
+async fn while_client_stays<W: Future>(session: &mut Session, work: W) -> Result<W::Output> {
+    let left = || Error::explain(ErrorType::ConnectionClosed, "left while waiting").into_down();
+    let session = session.as_downstream_mut();
+    if session.is_http2() {
+        let Some(gone) = session.watch_h2_stream_close() else { return Ok(work.await) };
+        return tokio::select! {
+            biased;
+            done = work => Ok(done),
+            _ = gone => Err(left()),
+        };
+    }
+    if !session.is_body_done() {
+        return Ok(work.await);
+    }
+    tokio::select! {
+        biased;
+        done = work => Ok(done),
+        _ = session.read_body_or_idle(true) => Err(left()),
     }
 }
 
@@ -227,7 +223,7 @@ impl ProxyHttp for EdgeProxy {
                 Ok(Box::new(peer))
             }
             Err(none) => {
-                ctx.refusal.get_or_insert_with(|| Box::new(reply::no_endpoint(&none, &matched.service.name)));
+                ctx.refusal = Some(Box::new(reply::no_endpoint(&none, &matched.service.name)));
                 Err(Error::new(ErrorType::HTTPStatus(503)).into_in())
             }
         }
