@@ -11,16 +11,5 @@
 
 pub mod call;
 pub mod chain;
-pub mod ids;
-pub mod permit;
-pub mod reason;
-pub mod request;
-pub mod verdict;
-
-pub use call::{Call, Era, Message, RpcMethod};
-pub use chain::{Chain, Filter};
-pub use ids::{Principal, RequestId, ServiceName, TierName};
-pub use permit::{Permit, PermitCounts, PermitKind, Permits};
-pub use reason::Reason;
-pub use request::{End, Identity, Outcome, RawJson, Request, ResponseHead};
-pub use verdict::{Rendered, Reply, RpcContext, Verdict};
+pub mod clock;
+pub mod chain;
