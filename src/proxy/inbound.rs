@@ -27,8 +27,12 @@ const FIRST_MODERN: &str = "2026-07-28";
 
 /// Removes the headers that only the edge may set.
 pub(super) fn drop_edge_headers(request: &mut RequestHeader) {
-    let forged: Vec<HeaderName> =
-        request.headers.keys().filter(|name| name.as_str().starts_with(EDGE_PREFIX)).cloned().collect();
+    let forged: Vec<HeaderName> = request
+        .headers
+        .keys()
+        .filter(|name| name.as_str().starts_with(EDGE_PREFIX))
+        .cloned()
+        .collect();
     for name in forged {
         request.remove_header(&name);
     }
@@ -37,7 +41,8 @@ pub(super) fn drop_edge_headers(request: &mut RequestHeader) {
 /// `Host`, or `:authority` on HTTP/2.
 pub(super) fn authority(request: &RequestHeader) -> &str {
     let host = request.headers.get(HOST).and_then(|value| value.to_str().ok());
-    host.or_else(|| request.uri.authority().map(http::uri::Authority::as_str)).unwrap_or_default()
+    host.or_else(|| request.uri.authority().map(http::uri::Authority::as_str))
+        .unwrap_or_default()
 }
 
 /// The filters' view of a request whose service is known.
@@ -46,13 +51,21 @@ pub(super) fn view(session: &Session, service: ServiceName, listener_loopback: b
     let headers = &header.headers;
     let id = request_id(headers);
     let mut request = Request::new(id, header.method.clone(), header.uri.path(), service);
-    request.target_bytes = header.uri.path_and_query().map_or(0, |target| target.as_str().len());
+    request.target_bytes = header
+        .uri
+        .path_and_query()
+        .map_or(0, |target| target.as_str().len());
     request.authorization = headers.get_all(AUTHORIZATION).iter().cloned().collect();
     request.origin = headers.get(ORIGIN).cloned();
     request.host = authority(header).parse().ok();
-    request.ambiguous = [HOST, ORIGIN, CONTENT_LENGTH].iter().any(|name| headers.get_all(name).iter().count() > 1);
+    request.ambiguous = [HOST, ORIGIN, CONTENT_LENGTH]
+        .iter()
+        .any(|name| headers.get_all(name).iter().count() > 1);
     request.content_length = content_length(headers);
-    request.header_bytes = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    request.header_bytes = headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len())
+        .sum();
     request.header_count = headers.len();
     request.peer = peer(session);
     request.listener_loopback = listener_loopback;
@@ -88,7 +101,9 @@ pub(super) fn content_length(headers: &HeaderMap) -> Option<u64> {
 
 /// By the version header alone: never by connection, never by what the client did before.
 fn era(headers: &HeaderMap) -> Era {
-    let version = headers.get(PROTOCOL_VERSION).and_then(|value| value.to_str().ok());
+    let version = headers
+        .get(PROTOCOL_VERSION)
+        .and_then(|value| value.to_str().ok());
     match version {
         Some(version) if is_revision(version) && version >= FIRST_MODERN => Era::Modern,
         _ => Era::Legacy,
@@ -98,16 +113,28 @@ fn era(headers: &HeaderMap) -> Era {
 /// `YYYY-MM-DD`, so that nothing else is ever compared as a date.
 fn is_revision(text: &str) -> bool {
     text.len() == 10
-        && text.bytes().enumerate().all(|(at, byte)| if matches!(at, 4 | 7) { byte == b'-' } else { byte.is_ascii_digit() })
+        && text.bytes().enumerate().all(|(at, byte)| {
+            if matches!(at, 4 | 7) {
+                byte == b'-'
+            } else {
+                byte.is_ascii_digit()
+            }
+        })
 }
 
 fn accepts_event_stream(headers: &HeaderMap) -> bool {
-    headers.get_all(ACCEPT).iter().any(|value| value.to_str().is_ok_and(|text| text.contains("text/event-stream")))
+    headers.get_all(ACCEPT).iter().any(|value| {
+        value
+            .to_str()
+            .is_ok_and(|text| text.contains("text/event-stream"))
+    })
 }
 
 fn peer(session: &Session) -> IpAddr {
     // Only a Unix socket has no address, and only this machine can reach one.
-    let address = session.client_addr().and_then(pingora::protocols::l4::socket::SocketAddr::as_inet);
+    let address = session
+        .client_addr()
+        .and_then(pingora::protocols::l4::socket::SocketAddr::as_inet);
     address.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), std::net::SocketAddr::ip)
 }
 

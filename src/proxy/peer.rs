@@ -38,7 +38,9 @@ pub(super) fn peer(endpoint: &Endpoint, matched: &Matched) -> Result<HttpPeer> {
     let mut peer = match endpoint.addr() {
         EndpointAddr::Tcp(address) => HttpPeer::new(*address, false, String::new()),
         EndpointAddr::Unix(path) => {
-            let path = path.to_str().ok_or_else(|| Error::explain(ErrorType::InternalError, "the socket's path is not UTF-8"))?;
+            let path = path
+                .to_str()
+                .ok_or_else(|| Error::explain(ErrorType::InternalError, "the socket's path is not UTF-8"))?;
             HttpPeer::new_uds(path, false, String::new())?
         }
     };
@@ -91,7 +93,8 @@ fn header_value(text: &str) -> Result<HeaderValue> {
     // keeps two different names different because a percent sign is encoded as well.
     let plain = |byte: u8| (b' '..=b'~').contains(&byte) && byte != b'%';
     if text.bytes().all(plain) {
-        return HeaderValue::from_str(text).or_err(ErrorType::InternalError, "a name that no header can carry");
+        return HeaderValue::from_str(text)
+            .or_err(ErrorType::InternalError, "a name that no header can carry");
     }
     let mut encoded = String::with_capacity(text.len() * 3);
     for byte in text.bytes() {

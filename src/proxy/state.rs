@@ -24,6 +24,10 @@ impl State {
     /// # Errors
     /// See [`StateError`].
     pub fn new(config: Arc<Config>, pools: Arc<Pools>) -> Result<Self, StateError> {
-        Ok(Self { config, pools, chain: Chain::new(Vec::new()) })
+        Ok(Self {
+            config,
+            pools,
+            chain: Chain::new(Vec::new()),
+        })
     }
 }
