@@ -1,521 +1,180 @@
-//! What a request asks, told from its headers (modern era) or from one pass over the first bytes of its body (legacy).
+//! Reads what a request asks, without parsing it whole.
 //!
-//! The pass looks at the members of the message and of its `params`, skips every other value by its brackets, and
-//! allocates nothing but the names. Invariant: whatever is named here was read unambiguously. A member that is there
-//! twice or has an escaped name could be read in two ways, so such a message is [`Call::Unknown`]. The sidecar holds
-//! what was told from headers or from a part of a body against the whole body.
+//! Modern requests say it in headers (2026-07-28, streamable-http, "Standard Request Headers"), which
+//! the sidecar checks against the body. Legacy requests say it in the body: one pass over at most
+//! 64 KiB finds `method`, `id` and `params.name` / `params.uri`, and allocates only those.
+//!
+//! Invariant: what is returned as a method or name is what every JSON parser would read there. Keys
+//! that are repeated or written with escapes, names with escapes that cannot be read, and bodies that
+//! end too early give [`Call::Unknown`], never a guess.
 
-use std::borrow::Cow;
+mod scan;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::HeaderMap;
 use std::sync::Arc;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-
-use crate::call::{Call, Message, RpcMethod};
+use crate::call::{Call, Era, Message, RpcMethod};
+use crate::reason::Reason;
 use crate::request::RawJson;
+use crate::verdict::Reply;
 
+/// First revision whose requests stand alone.
+const MODERN: &str = "2026-07-28";
+/// Most bytes of a body that are looked at.
+pub const MAX_INSPECTED: usize = 64 * 1024;
 /// Most elements of a batch.
 pub const MAX_BATCH: usize = 50;
+/// Longest method or name in bytes.
+const MAX_NAME: usize = 1024;
 
-/// What was read of a body.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Read {
-    pub call: Call,
-    /// The id, for error replies.
-    pub id: Option<RawJson>,
-}
-
-/// Why a request is refused for its form alone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum ClassifyError {
-    #[error("a batch has at most 50 elements and 64 KiB; send them one by one")]
-    BatchTooLarge,
-    #[error("the header Mcp-Method is missing")]
-    NoMethod,
-    #[error("the header Mcp-Name is missing; tools/call, resources/read and prompts/get need it")]
-    NoName,
-    #[error("the header Mcp-Name is not valid: visible ASCII, or =?base64?…?= of UTF-8")]
-    BadName,
-}
-
-/// Reads a legacy body's first bytes; `complete` if they are the whole body.
-///
-/// # Errors
-/// A batch over its limits. Everything else that is odd is [`Call::Unknown`].
-pub fn legacy(body: &[u8], complete: bool) -> Result<Read, ClassifyError> {
-    let mut scanner = Scanner { bytes: body, at: 0 };
-    scanner.blanks();
-    if scanner.peek() == Some(b'[') {
-        return batch(&mut scanner, complete).map(|call| Read { call, id: None });
+/// The era that the `MCP-Protocol-Version` header tells. Revisions are dates, so text order is date
+/// order; anything that is not a date is legacy, and the sidecar refuses it there.
+pub fn era(version: Option<&str>) -> Era {
+    let is_date = |v: &&str| {
+        v.len() == 10
+            && v.bytes().enumerate().all(|(i, b)| {
+                if matches!(i, 4 | 7) {
+                    b == b'-'
+                } else {
+                    b.is_ascii_digit()
+                }
+            })
+    };
+    match version.filter(is_date) {
+        Some(version) if version >= MODERN => Era::Modern,
+        _ => Era::Legacy,
     }
-    let (fields, end) = scanner.message();
-    Ok(Read {
-        call: fields.call(end, complete),
-        id: fields.id.and_then(|id| RawJson::id(id)),
-    })
 }
 
-/// Reads a modern request's headers; `is_notification` as its body says.
-///
-/// # Errors
-/// A required header is missing or unreadable.
-pub fn modern(
-    method: Option<&str>,
-    name: Option<&str>,
-    is_notification: bool,
-) -> Result<Call, ClassifyError> {
-    let method = RpcMethod::new(method.ok_or(ClassifyError::NoMethod)?);
-    if is_notification {
+/// Reads `Mcp-Method` and `Mcp-Name` of a modern request; a required one that is missing, repeated or
+/// malformed is 400 `header_mismatch` (-32020).
+pub fn modern(headers: &HeaderMap) -> Result<Call, Reply> {
+    let refuse = |text: &'static str| Reply::new(Reason::HeaderMismatch, text);
+    let one = |name: &str, missing: &'static str| {
+        let mut all = headers.get_all(name).iter();
+        match (all.next(), all.next()) {
+            (Some(value), None) => value.to_str().map(Some).map_err(|_| refuse(missing)),
+            (None, _) => Ok(None),
+            (Some(_), Some(_)) => Err(refuse("Mcp-Method or Mcp-Name was sent more than once")),
+        }
+    };
+    let method = one("mcp-method", "the Mcp-Method header has invalid characters")?
+        .filter(|method| !method.is_empty() && method.len() <= MAX_NAME)
+        .ok_or_else(|| refuse("the Mcp-Method header is missing or empty; modern requests need it"))?;
+    let method = RpcMethod::new(method);
+    if method.as_str().starts_with("notifications/") {
         return Ok(Call::Single(Message::Notification { method }));
     }
-    let needs_name = matches!(method.as_str(), "tools/call" | "resources/read" | "prompts/get");
-    let name = match name {
-        Some(name) => Some(decode_name(name)?),
-        None if needs_name => return Err(ClassifyError::NoName),
+    let name = match one("mcp-name", "the Mcp-Name header has invalid characters")? {
+        Some(value) => Some(
+            decode_name(value).ok_or_else(|| refuse("the Mcp-Name header is not a valid encoded value"))?,
+        ),
         None => None,
     };
+    if name.is_none() && matches!(method.as_str(), "tools/call" | "resources/read" | "prompts/get") {
+        return Err(refuse(
+            "the Mcp-Name header is missing; tools/call, resources/read and prompts/get need it",
+        ));
+    }
     Ok(Call::Single(Message::Request { method, name }))
 }
 
-/// `Mcp-Name`: as it is, or base64 of UTF-8 (2026-07-28, streamable-http, "Value Encoding").
-fn decode_name(value: &str) -> Result<Arc<str>, ClassifyError> {
-    let Some(encoded) = value
+/// Plain text, or `=?base64?…?=` of UTF-8 (2026-07-28, streamable-http, "Value Encoding").
+fn decode_name(value: &str) -> Option<Arc<str>> {
+    if value.is_empty() || value.len() > 2 * MAX_NAME {
+        return None;
+    }
+    match value
         .strip_prefix("=?base64?")
         .and_then(|rest| rest.strip_suffix("?="))
-    else {
-        return Ok(value.into());
+    {
+        Some(encoded) => String::from_utf8(STANDARD.decode(encoded).ok()?)
+            .ok()
+            .map(Into::into),
+        None => Some(value.into()),
+    }
+}
+
+/// What was read from a legacy body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Envelope {
+    /// What is asked.
+    pub call: Call,
+    /// The id of a single request, for error replies.
+    pub id: Option<RawJson>,
+}
+
+impl Envelope {
+    const UNKNOWN: Self = Self {
+        call: Call::Unknown,
+        id: None,
     };
-    let bytes = STANDARD.decode(encoded).map_err(|_| ClassifyError::BadName)?;
-    String::from_utf8(bytes)
-        .map(Into::into)
-        .map_err(|_| ClassifyError::BadName)
 }
 
-fn batch(scanner: &mut Scanner<'_>, complete: bool) -> Result<Call, ClassifyError> {
+/// Reads a body, or the first part of one (`complete` is false). At most [`MAX_INSPECTED`] bytes are
+/// looked at. A batch that is too long, or that is not there whole, is 413.
+pub fn legacy(body: &[u8], complete: bool) -> Result<Envelope, Reply> {
+    let (body, complete) = match body.get(..MAX_INSPECTED) {
+        Some(prefix) => (prefix, complete && body.len() == MAX_INSPECTED),
+        None => (body, complete),
+    };
+    match body.iter().find(|b| !b.is_ascii_whitespace()) {
+        Some(b'[') => batch(body, complete),
+        Some(b'{') => Ok(single(body, complete)),
+        // No JSON-RPC message: the sidecar says so in detail.
+        _ => Ok(Envelope::UNKNOWN),
+    }
+}
+
+/// The id alone, for the error reply to a modern request whose body is at hand.
+pub fn rpc_id(body: &[u8]) -> Option<RawJson> {
+    legacy(body, true).ok()?.id
+}
+
+fn single(body: &[u8], complete: bool) -> Envelope {
+    let mut scan = scan::Scan::new(body);
+    let Some((message, id)) = scan.message(!complete) else {
+        return Envelope::UNKNOWN;
+    };
+    // A whole body must also end as one message; two parsers may differ about what follows it.
+    if complete && !scan.at_end() {
+        return Envelope::UNKNOWN;
+    }
+    Envelope {
+        call: Call::Single(message),
+        id: id.and_then(RawJson::id),
+    }
+}
+
+fn batch(body: &[u8], complete: bool) -> Result<Envelope, Reply> {
+    let too_large = || {
+        let text =
+            format!("a batch may have {MAX_BATCH} messages and {MAX_INSPECTED} bytes; send it in parts");
+        Err(Reply::new(Reason::BodyTooLarge, text))
+    };
     if !complete {
-        return Err(ClassifyError::BatchTooLarge);
+        return too_large();
     }
-    scanner.at += 1;
+    let mut scan = scan::Scan::new(body);
     let mut messages = Vec::new();
-    loop {
-        scanner.blanks();
-        match scanner.peek() {
-            Some(b']') => return Ok(Call::Batch(messages)),
-            Some(b',') => scanner.at += 1,
-            Some(b'{') => {
-                if messages.len() == MAX_BATCH {
-                    return Err(ClassifyError::BatchTooLarge);
-                }
-                let (fields, end) = scanner.message();
-                match fields.call(end, true) {
-                    Call::Single(message) => messages.push(message),
-                    _ => return Ok(Call::Unknown),
-                }
-            }
-            _ => return Ok(Call::Unknown),
+    let read = scan.array(|scan| {
+        if messages.len() >= MAX_BATCH {
+            return Err(scan::Stop::TooMany);
         }
-    }
-}
-
-/// Members of a message, as their JSON text.
-#[derive(Default)]
-struct Fields<'a> {
-    method: Option<&'a str>,
-    id: Option<&'a str>,
-    name: Option<&'a str>,
-    uri: Option<&'a str>,
-    answers: bool,
-    ambiguous: bool,
-}
-
-/// How a pass ended.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum End {
-    Whole,
-    /// The bytes ended first.
-    Early,
-    Malformed,
-}
-
-impl Fields<'_> {
-    fn call(&self, end: End, complete: bool) -> Call {
-        if self.ambiguous || end == End::Malformed || (end == End::Early && complete) {
-            return Call::Unknown;
-        }
-        let text = |json: &str| {
-            serde_json::from_str::<Cow<'_, str>>(json)
-                .ok()
-                .map(|text| text.into_owned())
-        };
-        let Some(method) = self.method else {
-            return if end == End::Whole && self.answers {
-                Call::Single(Message::Response)
-            } else {
-                Call::Unknown
-            };
-        };
-        let Some(method) = text(method).map(|method| RpcMethod::new(&method)) else {
-            return Call::Unknown;
-        };
-        if self.id.is_none() {
-            // Of a part, it is not known whether the id still comes.
-            return if end == End::Whole {
-                Call::Single(Message::Notification { method })
-            } else {
-                Call::Unknown
-            };
-        }
-        let named = if method.as_str() == "resources/read" {
-            self.uri
-        } else {
-            self.name
-        };
-        let needs_name = matches!(method.as_str(), "tools/call" | "resources/read" | "prompts/get");
-        let name = match named.map(text) {
-            Some(Some(name)) => Some(name.into()),
-            Some(None) => return Call::Unknown,
-            None if needs_name && end == End::Early => return Call::Unknown,
-            None => None,
-        };
-        Call::Single(Message::Request { method, name })
-    }
-}
-
-struct Scanner<'a> {
-    bytes: &'a [u8],
-    at: usize,
-}
-
-impl<'a> Scanner<'a> {
-    fn peek(&self) -> Option<u8> {
-        self.bytes.get(self.at).copied()
-    }
-
-    fn blanks(&mut self) {
-        while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
-            self.at += 1;
-        }
-    }
-
-    /// Reads a message, as far as it is there.
-    fn message(&mut self) -> (Fields<'a>, End) {
-        let mut fields = Fields::default();
-        let end = self.read_message(&mut fields).err().unwrap_or(End::Whole);
-        (fields, end)
-    }
-
-    fn read_message(&mut self, fields: &mut Fields<'a>) -> Result<(), End> {
-        self.expect(b'{')?;
-        let (mut first, mut params_seen) = (true, false);
-        while let Some(key) = self.key(&mut first)? {
-            match key {
-                "method" => self.field(&mut fields.method, &mut fields.ambiguous)?,
-                "id" => self.field(&mut fields.id, &mut fields.ambiguous)?,
-                "params" => {
-                    fields.ambiguous |= params_seen;
-                    params_seen = true;
-                    self.read_params(fields)?;
-                }
-                other => {
-                    fields.answers |= matches!(other, "result" | "error");
-                    fields.ambiguous |= other.contains('\\');
-                    self.value()?;
-                }
-            }
-        }
+        messages.push(scan.message(false).ok_or(scan::Stop::Odd)?.0);
         Ok(())
-    }
-
-    fn read_params(&mut self, fields: &mut Fields<'a>) -> Result<(), End> {
-        if self.peek() != Some(b'{') {
-            return self.value().map(drop);
-        }
-        self.expect(b'{')?;
-        let mut first = true;
-        while let Some(key) = self.key(&mut first)? {
-            match key {
-                "name" => self.field(&mut fields.name, &mut fields.ambiguous)?,
-                "uri" => self.field(&mut fields.uri, &mut fields.ambiguous)?,
-                other => {
-                    fields.ambiguous |= other.contains('\\');
-                    self.value()?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn field(&mut self, slot: &mut Option<&'a str>, ambiguous: &mut bool) -> Result<(), End> {
-        let value = self.value()?;
-        *ambiguous |= slot.replace(value).is_some();
-        Ok(())
-    }
-
-    /// The next member's name as written, without its quotes, with the scanner before its value; `None` at the end.
-    fn key(&mut self, first: &mut bool) -> Result<Option<&'a str>, End> {
-        self.blanks();
-        if self.peek() == Some(b'}') {
-            self.at += 1;
-            return Ok(None);
-        }
-        if !std::mem::take(first) {
-            self.expect(b',')?;
-            self.blanks();
-        }
-        let quoted = self.string()?;
-        self.blanks();
-        self.expect(b':')?;
-        self.blanks();
-        quoted
-            .get(1..quoted.len().saturating_sub(1))
-            .map(Some)
-            .ok_or(End::Malformed)
-    }
-
-    fn expect(&mut self, wanted: u8) -> Result<(), End> {
-        match self.peek() {
-            Some(found) if found == wanted => {
-                self.at += 1;
-                Ok(())
-            }
-            Some(_) => Err(End::Malformed),
-            None => Err(End::Early),
-        }
-    }
-
-    /// A string with its quotes.
-    fn string(&mut self) -> Result<&'a str, End> {
-        let start = self.at;
-        self.expect(b'"')?;
-        self.rest_of_string()?;
-        self.text(start)
-    }
-
-    /// Moves behind the closing quote.
-    fn rest_of_string(&mut self) -> Result<(), End> {
-        loop {
-            let rest = self.bytes.get(self.at..).unwrap_or_default();
-            let Some(found) = memchr::memchr2(b'"', b'\\', rest) else {
-                self.at = self.bytes.len();
-                return Err(End::Early);
-            };
-            let closing = rest.get(found) == Some(&b'"');
-            // A backslash takes the character behind it along.
-            self.at += found + if closing { 1 } else { 2 };
-            if closing {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Any value as it is written. Brackets are only counted: the sidecar and the server read what is in them.
-    fn value(&mut self) -> Result<&'a str, End> {
-        let start = self.at;
-        let mut depth = 0_usize;
-        loop {
-            match self.peek().ok_or(End::Early)? {
-                b'"' => {
-                    self.at += 1;
-                    self.rest_of_string()?;
-                }
-                b'{' | b'[' => {
-                    depth += 1;
-                    self.at += 1;
-                }
-                b'}' | b']' if depth == 0 => return Err(End::Malformed),
-                b'}' | b']' => {
-                    depth -= 1;
-                    self.at += 1;
-                }
-                // Between values.
-                _ if depth > 0 => self.at += 1,
-                _ => self.scalar()?,
-            }
-            if depth == 0 {
-                return self.text(start);
-            }
-        }
-    }
-
-    /// A number, `true`, `false` or `null`; what it is exactly does not matter here.
-    fn scalar(&mut self) -> Result<(), End> {
-        let rest = self.bytes.get(self.at..).unwrap_or_default();
-        let ends = |byte: &u8| matches!(byte, b',' | b'}' | b']' | b' ' | b'\t' | b'\n' | b'\r');
-        let length = rest.iter().position(ends).ok_or(End::Early)?;
-        self.at += length;
-        if length == 0 { Err(End::Malformed) } else { Ok(()) }
-    }
-
-    fn text(&self, start: usize) -> Result<&'a str, End> {
-        let bytes = self.bytes.get(start..self.at).ok_or(End::Early)?;
-        std::str::from_utf8(bytes).map_err(|_| End::Malformed)
+    });
+    match read {
+        Ok(()) if scan.at_end() => Ok(Envelope {
+            call: Call::Batch(messages),
+            id: None,
+        }),
+        Err(scan::Stop::TooMany) => too_large(),
+        _ => Ok(Envelope::UNKNOWN),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn call(body: &str) -> Call {
-        legacy(body.as_bytes(), true).unwrap().call
-    }
-
-    fn request(method: &str, name: Option<&str>) -> Call {
-        Call::Single(Message::Request {
-            method: RpcMethod::new(method),
-            name: name.map(Into::into),
-        })
-    }
-
-    #[test]
-    fn the_usual_messages_are_told_apart() {
-        let cases = [
-            (
-                r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#,
-                request("tools/list", None),
-            ),
-            (
-                r#" { "method" : "tools/call" , "params" : { "arguments" : {"name":"x","a":[1,{"b":"]}"}]} , "name" : "echo" } , "id" : "a" } "#,
-                request("tools/call", Some("echo")),
-            ),
-            (
-                r#"{"id":1,"method":"tools\/call","params":{"name":"e\u0063ho"}}"#,
-                request("tools/call", Some("echo")),
-            ),
-            (
-                r#"{"id":1,"method":"resources/read","params":{"uri":"file:///a","name":"n"}}"#,
-                request("resources/read", Some("file:///a")),
-            ),
-            (
-                r#"{"method":"notifications/initialized"}"#,
-                Call::Single(Message::Notification {
-                    method: RpcMethod::new("notifications/initialized"),
-                }),
-            ),
-            (r#"{"id":3,"result":{}}"#, Call::Single(Message::Response)),
-        ];
-        for (body, wanted) in cases {
-            assert_eq!(call(body), wanted, "{body}");
-        }
-    }
-
-    #[test]
-    fn what_can_be_read_in_two_ways_is_unknown() {
-        for body in [
-            r#"{"id":1,"method":"ping","method":"tools/call"}"#,
-            r#"{"id":1,"method":"tools/call","params":{"name":"a","name":"b"}}"#,
-            r#"{"id":1,"method":"tools/call","params":{"name":"a"},"params":{"name":"b"}}"#,
-            r#"{"id":1,"method":"ping","meth\u006fd":"tools/call"}"#,
-            r#"{"id":1,"method":"tools/call","params":{"name":"a","n\u0061me":"b"}}"#,
-            r#"{"id":1,"method":7}"#,
-            r#"{"id":1,"method":"tools/call","params":{"name":["x"]}}"#,
-            "{",
-            "{}",
-            "",
-            "nonsense",
-            "\u{0}",
-            r#"{"id":1 "method":"x"}"#,
-            r#"{"method":}"#,
-        ] {
-            assert_eq!(call(body), Call::Unknown, "{body}");
-        }
-        assert_eq!(
-            legacy(b"{\"id\":1,\"method\":\"\xff\"}", true).unwrap().call,
-            Call::Unknown
-        );
-    }
-
-    #[test]
-    fn a_part_is_enough_when_method_id_and_name_are_in_it() {
-        let body = format!(
-            r#"{{"id":1,"method":"tools/call","params":{{"name":"echo","arguments":{{"text":"{}"#,
-            "x".repeat(100)
-        );
-        assert_eq!(
-            legacy(body.as_bytes(), false).unwrap().call,
-            request("tools/call", Some("echo"))
-        );
-        for part in [
-            r#"{"id":1,"method":"tools/call","params":{"arguments":{"#,
-            r#"{"method":"tools/call","params":{"name":"echo""#,
-        ] {
-            assert_eq!(
-                legacy(part.as_bytes(), false).unwrap().call,
-                Call::Unknown,
-                "{part}"
-            );
-        }
-        assert_eq!(
-            legacy(body.as_bytes(), true).unwrap().call,
-            Call::Unknown,
-            "a whole body that ends early is broken"
-        );
-    }
-
-    #[test]
-    fn a_batch_is_its_elements_and_bounded() {
-        let one = r#"{"id":1,"method":"tools/call","params":{"name":"a"}}"#;
-        let of = |n: usize| format!("[{}]", vec![one; n].join(","));
-        let Call::Batch(messages) = call(&of(50)) else {
-            panic!("no batch")
-        };
-        assert_eq!((messages.len(), messages[49].tool()), (50, Some("a")));
-        assert_eq!(legacy(of(51).as_bytes(), true), Err(ClassifyError::BatchTooLarge));
-        assert_eq!(legacy(b"[{", false), Err(ClassifyError::BatchTooLarge));
-        assert_eq!(call("[1]"), Call::Unknown);
-    }
-
-    #[test]
-    fn the_id_is_kept_for_error_replies() {
-        let id = |body: &str| {
-            legacy(body.as_bytes(), true)
-                .unwrap()
-                .id
-                .map(|id| id.as_str().to_owned())
-        };
-        assert_eq!(id(r#"{"id":"x","method":"m"}"#).as_deref(), Some("\"x\""));
-        assert_eq!(id(r#"{"id":-7.5,"method":"m"}"#).as_deref(), Some("-7.5"));
-        assert_eq!(id(r#"{"id":null,"method":"m"}"#), None);
-        assert_eq!(id(r#"{"id":{"a":1},"method":"m"}"#), None);
-    }
-
-    #[test]
-    fn modern_headers_are_held_to_the_specification() {
-        assert_eq!(
-            modern(Some("tools/call"), Some("echo"), false),
-            Ok(request("tools/call", Some("echo")))
-        );
-        assert_eq!(
-            modern(Some("tools/call"), Some("=?base64?w6Q=?="), false),
-            Ok(request("tools/call", Some("ä")))
-        );
-        assert_eq!(
-            modern(Some("tools/list"), None, false),
-            Ok(request("tools/list", None))
-        );
-        assert_eq!(modern(None, None, false), Err(ClassifyError::NoMethod));
-        assert_eq!(
-            modern(Some("tools/call"), None, false),
-            Err(ClassifyError::NoName)
-        );
-        assert_eq!(
-            modern(Some("tools/call"), Some("=?base64?!?="), false),
-            Err(ClassifyError::BadName)
-        );
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn no_bytes_make_it_panic(body: Vec<u8>, complete: bool) {
-            let _ = legacy(&body, complete);
-        }
-
-        #[test]
-        fn it_agrees_with_a_real_parser(method in "[a-z/]{1,20}", name in "\\PC{0,20}", id: i64, junk in "\\PC{0,40}") {
-            let body = serde_json::json!({"x": {"method": junk, "deep": [junk, {"name": 1}]}, "id": id, "method": method,
-                "params": {"y": [[junk]], "name": name, "arguments": {"name": junk}}}).to_string();
-            let wanted = if method == "resources/read" { None } else { Some(name.as_str()) };
-            proptest::prop_assert_eq!(call(&body), request(&method, wanted));
-        }
-    }
-}
+mod tests;
