@@ -11,20 +11,26 @@
 //! - [`verdict`] what a filter says and how a reply is written; [`reason`] every reason there is.
 //! - [`chain`] the `Filter` trait and the pass through the filters, in the order of the next lines.
 //! - [`limits`] sizes · [`origin`] Host and Origin · [`jwt_auth`] identity, by the rules of [`jwt`]
-//!   ([`token`] makes and explains tokens)
+//!   ([`token`] makes and explains tokens) · [`rate_limit`] how much in a window · [`concurrency`]
+//!   how much at once ([`lane`] says what kind of traffic a request is)
 
 pub mod call;
 pub mod chain;
 pub mod classify;
 pub mod clock;
+pub mod concurrency;
 pub mod ids;
 pub mod jwt;
 pub mod jwt_auth;
+pub mod lane;
 pub mod limits;
 pub mod origin;
 pub mod permit;
+pub mod rate_limit;
 pub mod reason;
 pub mod request;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod token;
 pub mod verdict;
 
