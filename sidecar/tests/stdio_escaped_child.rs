@@ -1,5 +1,5 @@
 //! A child that leaves its session and its parent (`setsid`, two forks) does not escape: not when the server is
-//! stopped, and not when the program that started the guard is killed with SIGKILL.
+//! stopped, and not when the program that started the guard is killed with SIGKILL. And no server outlives its guard.
 
 mod stdio_support;
 
@@ -84,4 +84,18 @@ async fn when_the_guard_is_told_to_terminate_by_hand() {
     signal(pids["guard"], Signal::TERM);
     assert_eq!(started.process.exited().await, Exit::Signal(15));
     assert!(pids.values().all(|&pid| gone(pid)), "{pids:?}");
+}
+
+#[tokio::test]
+async fn a_server_dies_with_its_guard_even_if_nobody_adopts_it() {
+    let server =
+        r#"trap "" TERM HUP INT USR1; echo "{\"guard\":$PPID,\"server\":$$}"; while :; do read line; done"#;
+    let mut started = start(&sh(server), &patient());
+    let pids = pids(&mut started.stdout).await;
+    signal(pids["guard"], Signal::KILL);
+    assert_eq!(started.process.exited().await, Exit::GuardKilled(9));
+    until("the server has died", || {
+        state(pids["server"]).is_none_or(|(state, _)| state == 'Z')
+    })
+    .await;
 }
