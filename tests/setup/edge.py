@@ -146,6 +146,14 @@ class Family:
             process.wait()
             raise Failed(f"{process.args[0]} did not end within {within} s of signal {signum}") from None
 
+    def finish(self):
+        """Stops everything that was started, gracefully and newest first; says what it left running."""
+        for process in reversed(self.started):
+            self.stop(process)
+        left = self.orphans()
+        self.close()
+        return left
+
     def close(self):
         for process in reversed(self.started):
             if process.poll() is None:
@@ -302,6 +310,29 @@ def fixture_services():
     """Both conformance fixtures as services `legacy` and `dual`."""
     node = next(iter(sorted(FIXTURES.glob("node_modules/node-linux-*/bin/node"))), "node")
     return [{"name": name, "command": [str(node), str(FIXTURES / f"{name}-server.mjs")]} for name in ("legacy", "dual")]
+
+
+def fixture_urls(family, folder, how="edge"):
+    """Starts both fixtures behind `how` and returns {service: URL}: "edge" (edge and sidecar, the product), "sidecar"
+    (one sidecar each) or "direct" (their own HTTP), the last two to see on whose side a failure lies."""
+    folder.mkdir(parents=True, exist_ok=True)
+    services = fixture_services()
+    if how == "edge":
+        running = Edge(family, folder / "edge", config(services))
+        return {s["name"]: running.url(s["name"]) for s in services}
+    urls = {}
+    for service, port in zip(services, free_ports(len(services))):
+        name, at = service["name"], f"http://127.0.0.1:{port}"
+        urls[name] = f"{at}/mcp"
+        argv = [*service["command"], "--http", port] if how == "direct" else [
+            binary("mcp-sidecar"), "--listen", f"127.0.0.1:{port}", "--", *service["command"]]
+        with open(folder / f"{name}.log", "wb") as log:
+            family.spawn(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        # a fixture has no /health, but any answer says that it listens
+        path, good = ("/mcp", range(200, 500)) if how == "direct" else ("/health", (200,))
+        wait_until(lambda u=at + path, g=good: http("GET", u, timeout=5)[0] in g, READY_S,
+                   f"{name} does not answer on {at}{path}: see {folder}/{name}.log")
+    return urls
 
 
 if __name__ == "__main__":
