@@ -116,8 +116,10 @@ class Family:
     def __exit__(self, *_):
         self.close()
 
-    def spawn(self, argv, **how):
+    def spawn(self, argv, end=signal.SIGTERM, **how):
+        """Starts a program; `end` is the signal that ends it gracefully, `how` goes to Popen."""
         process = subprocess.Popen([str(a) for a in argv], preexec_fn=_own_group, **how)
+        process.end = end
         self.started.append(process)
         return process
 
@@ -135,16 +137,16 @@ class Family:
                 return [describe(pid) for pid in left]
             time.sleep(0.05)
 
-    def stop(self, process, signum=signal.SIGTERM, within=STOP_S):
+    def stop(self, process, within=STOP_S):
         """Ends one process and says its exit status; SIGKILL, and a failure, if it takes too long."""
         if process.poll() is None:
-            process.send_signal(signum)
+            process.send_signal(process.end)
         try:
             return process.wait(within)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-            raise Failed(f"{process.args[0]} did not end within {within} s of signal {signum}") from None
+            raise Failed(f"{process.args[0]} did not end within {within} s of signal {process.end}") from None
 
     def finish(self):
         """Stops everything that was started, gracefully and newest first; says what it left running."""
@@ -157,7 +159,7 @@ class Family:
     def close(self):
         for process in reversed(self.started):
             if process.poll() is None:
-                process.terminate()
+                process.send_signal(process.end)
         until = time.monotonic() + STOP_S
         for process in reversed(self.started):
             try:
