@@ -56,7 +56,10 @@ mod tests {
         assert_eq!(read["env"]["KEY"], "a\n\"b");
         let header = token.authorization().unwrap();
         assert!(header.is_sensitive());
-        assert_eq!(header.to_str().unwrap(), format!("Bearer {}", read["token"].as_str().unwrap()));
+        assert_eq!(
+            header.to_str().unwrap(),
+            format!("Bearer {}", read["token"].as_str().unwrap())
+        );
         assert_eq!(read["token"].as_str().unwrap().len(), 43);
     }
 

@@ -3,6 +3,7 @@
 //! A [`Runtime`] is mechanism: it starts one replica of a service and then tells what becomes of it. All policy (how many
 //! start at once, when a dead one is started again, when all stop) is in [`supervisor`], once for every runtime.
 
+mod backoff;
 mod control;
 mod environment;
 mod fixed;
@@ -73,16 +74,23 @@ pub(crate) struct Failure {
 pub(crate) enum StartError {
     #[error("cannot use {path} for the sockets of sidecars: {source}; check `edge.state_dir`")]
     RunDir { path: PathBuf, source: std::io::Error },
-    #[error("{path} belongs to somebody else or is open to others; remove it, or use a shorter `edge.state_dir`")]
+    #[error(
+        "{path} belongs to somebody else or is open to others; remove it, or use a shorter `edge.state_dir`"
+    )]
     RunDirNotPrivate { path: PathBuf },
     #[error("no directory is short enough for a socket (107 bytes); use a shorter `edge.state_dir`")]
     RunDirTooLong,
     #[error("port {port} on 127.0.0.1 cannot be used: {source}; free it, or change the service's `port`")]
     PortBusy { port: u16, source: std::io::Error },
     #[error("cannot start {program}: {source}")]
-    Spawn { program: PathBuf, source: std::io::Error },
+    Spawn {
+        program: PathBuf,
+        source: std::io::Error,
+    },
     #[error("the system gives no random numbers for a token: {0}")]
     NoRandom(getrandom::Error),
+    #[error("this runtime has no such replica")]
+    WrongRuntime,
     #[error("the thread that starts sidecars has ended")]
     SpawnerGone,
 }

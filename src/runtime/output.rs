@@ -51,7 +51,12 @@ pub(super) async fn await_listening(stdout: impl AsyncRead + Unpin, tell: onesho
 }
 
 /// Reads stderr to its end, into the log and into `tail`.
-pub(super) async fn forward(stderr: impl AsyncRead + Unpin, service: ServiceName, endpoint: EndpointId, tail: Tail) {
+pub(super) async fn forward(
+    stderr: impl AsyncRead + Unpin,
+    service: ServiceName,
+    endpoint: EndpointId,
+    tail: Tail,
+) {
     let mut lines = BufReader::new(stderr);
     while let Some(line) = next_line(&mut lines).await {
         if line.is_empty() {
@@ -76,7 +81,9 @@ fn level_of(line: &str) -> tracing::Level {
         level: std::borrow::Cow<'a, str>,
     }
     let named = serde_json::from_str::<Leveled<'_>>(line).ok();
-    named.and_then(|line| line.level.parse().ok()).unwrap_or(tracing::Level::INFO)
+    named
+        .and_then(|line| line.level.parse().ok())
+        .unwrap_or(tracing::Level::INFO)
 }
 
 /// The next line without its end, cut at [`MAX_LINE`] bytes and free of control characters; `None` at the end of the
@@ -104,7 +111,10 @@ async fn next_line(source: &mut (impl AsyncBufRead + Unpin)) -> Option<String> {
 
 fn text(line: &[u8]) -> String {
     let text = String::from_utf8_lossy(line);
-    text.trim_end().chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    text.trim_end()
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
 }
 
 #[cfg(test)]
@@ -122,7 +132,10 @@ mod tests {
 
     #[tokio::test]
     async fn lines_are_split_trimmed_and_cleaned() {
-        assert_eq!(lines_of(b"one\r\ntwo\x1b[31m\n\nlast").await, ["one", "two [31m", "", "last"]);
+        assert_eq!(
+            lines_of(b"one\r\ntwo\x1b[31m\n\nlast").await,
+            ["one", "two [31m", "", "last"]
+        );
         assert_eq!(lines_of(b"").await, Vec::<String>::new());
     }
 
@@ -147,9 +160,18 @@ mod tests {
     async fn the_last_lines_are_kept() {
         let input: String = (0..50).map(|n| format!("line {n}\n")).collect();
         let tail = Tail::default();
-        forward(input.as_bytes(), "files".parse().unwrap(), EndpointId::random(), tail.clone()).await;
+        forward(
+            input.as_bytes(),
+            "files".parse().unwrap(),
+            EndpointId::random(),
+            tail.clone(),
+        )
+        .await;
         let lines = tail.lines();
-        assert_eq!((lines.len(), lines[0].as_str(), lines[KEPT - 1].as_str()), (KEPT, "line 30", "line 49"));
+        assert_eq!(
+            (lines.len(), lines[0].as_str(), lines[KEPT - 1].as_str()),
+            (KEPT, "line 30", "line 49")
+        );
     }
 
     #[test]

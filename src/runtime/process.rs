@@ -67,7 +67,11 @@ impl ProcessRuntime {
             source,
         })?;
         let run_dir = RunDir::prepare(state_dir)?;
-        Ok(Self { program, spawner, run_dir })
+        Ok(Self {
+            program,
+            spawner,
+            run_dir,
+        })
     }
 
     pub(super) fn run_dir(&self) -> &RunDir {
@@ -82,7 +86,13 @@ impl Runtime for ProcessRuntime {
     }
 
     async fn start(&self, service: &Arc<Service>, replica: u32) -> Result<Box<dyn Replica>, StartError> {
-        let ServiceRuntime::Process { command, env, cwd, port } = &service.runtime else {
+        let ServiceRuntime::Process {
+            command,
+            env,
+            cwd,
+            port,
+        } = &service.runtime
+        else {
             return Err(StartError::WrongRuntime);
         };
         let id = EndpointId::random();
@@ -215,7 +225,11 @@ impl Replica for ProcessReplica {
     async fn change(&mut self) -> Change {
         loop {
             match &mut self.stage {
-                Stage::Launching { listening, deadline, limit } => {
+                Stage::Launching {
+                    listening,
+                    deadline,
+                    limit,
+                } => {
                     tokio::select! {
                         // The process may have printed its line and ended; then only the end counts.
                         biased;
@@ -281,7 +295,9 @@ impl Place {
     fn confirm(&self, said: &str) -> Option<EndpointAddr> {
         match self {
             Self::Tcp(addr) => (said.parse() == Ok(*addr)).then_some(EndpointAddr::Tcp(*addr)),
-            Self::Unix(file) => (Path::new(said) == file.path()).then(|| EndpointAddr::Unix(file.path().into())),
+            Self::Unix(file) => {
+                (Path::new(said) == file.path()).then(|| EndpointAddr::Unix(file.path().into()))
+            }
         }
     }
 }

@@ -31,8 +31,10 @@ impl RunDir {
     /// `{state_dir}/run`, or where that is too long for a socket's path, a directory named after it in
     /// `XDG_RUNTIME_DIR` or `/tmp`.
     pub(super) fn prepare(state_dir: &Path) -> Result<Self, StartError> {
-        let wanted = std::path::absolute(state_dir.join("run"))
-            .map_err(|source| StartError::RunDir { path: state_dir.join("run"), source })?;
+        let wanted = std::path::absolute(state_dir.join("run")).map_err(|source| StartError::RunDir {
+            path: state_dir.join("run"),
+            source,
+        })?;
         if fits(&wanted, SHORTEST_NAME) {
             return Self::make(wanted, false);
         }
@@ -41,17 +43,30 @@ impl RunDir {
             rustix::process::geteuid().as_raw(),
             xxh3_64(wanted.as_os_str().as_bytes())
         );
-        let bases = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).into_iter().chain(["/tmp".into()]);
+        let bases = std::env::var_os("XDG_RUNTIME_DIR")
+            .map(PathBuf::from)
+            .into_iter()
+            .chain(["/tmp".into()]);
         let short = bases.map(|base| base.join(&name));
-        match short.into_iter().find(|path| path.parent().is_some_and(Path::is_dir) && fits(path, SHORTEST_NAME)) {
+        match short
+            .into_iter()
+            .find(|path| path.parent().is_some_and(Path::is_dir) && fits(path, SHORTEST_NAME))
+        {
             Some(path) => Self::make(path, true),
             None => Err(StartError::RunDirTooLong),
         }
     }
 
     fn make(path: PathBuf, beside_others: bool) -> Result<Self, StartError> {
-        let wrong = |source| StartError::RunDir { path: path.clone(), source };
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(wrong)?;
+        let wrong = |source| StartError::RunDir {
+            path: path.clone(),
+            source,
+        };
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&path)
+            .map_err(wrong)?;
         let found = fs::symlink_metadata(&path).map_err(wrong)?;
         if !found.is_dir() || found.uid() != rustix::process::geteuid().as_raw() {
             return Err(StartError::RunDirNotPrivate { path });
@@ -70,20 +85,28 @@ impl RunDir {
     /// the guard is dropped.
     pub(super) fn socket(&self, service: &ServiceName, replica: u32, endpoint: &EndpointId) -> SocketFile {
         let telling = format!("{service}-{replica}-{endpoint}.sock");
-        let name = if fits(&self.0, telling.len()) { telling } else { format!("{endpoint}.sock") };
+        let name = if fits(&self.0, telling.len()) {
+            telling
+        } else {
+            format!("{endpoint}.sock")
+        };
         SocketFile(self.0.join(name))
     }
 
     /// Removes sockets that nobody listens on: what an edge that was killed has left.
     pub(super) async fn sweep(&self) {
-        let Ok(entries) = fs::read_dir(&self.0) else { return };
+        let Ok(entries) = fs::read_dir(&self.0) else {
+            return;
+        };
         for entry in entries.filter_map(Result::ok) {
             let path = entry.path();
             let is_socket = entry.file_type().is_ok_and(|kind| kind.is_socket());
             if is_socket && path.extension().is_some_and(|ext| ext == "sock") && is_dead(&path).await {
                 match fs::remove_file(&path) {
                     Ok(()) => tracing::info!(path = %path.display(), "removed a stale socket"),
-                    Err(error) => tracing::warn!(path = %path.display(), %error, "cannot remove a stale socket"),
+                    Err(error) => {
+                        tracing::warn!(path = %path.display(), %error, "cannot remove a stale socket")
+                    }
                 }
             }
         }
@@ -154,7 +177,11 @@ mod tests {
         let deep = home.path().join("d".repeat(120));
         let dir = RunDir::prepare(&deep).unwrap();
         let socket = dir.socket(&name(&"s".repeat(63)), 999, &EndpointId::random());
-        assert!(socket.path().as_os_str().len() <= MAX_PATH, "{}", socket.path().display());
+        assert!(
+            socket.path().as_os_str().len() <= MAX_PATH,
+            "{}",
+            socket.path().display()
+        );
         assert_eq!(fs::metadata(&dir.0).unwrap().permissions().mode() & 0o777, 0o700);
         let again = RunDir::prepare(&deep).unwrap();
         assert_eq!(again.0, dir.0);
@@ -167,7 +194,10 @@ mod tests {
         let deep = home.path().join("d".repeat(120));
         let dir = RunDir::prepare(&deep).unwrap();
         fs::set_permissions(&dir.0, fs::Permissions::from_mode(0o777)).unwrap();
-        assert!(matches!(RunDir::prepare(&deep), Err(StartError::RunDirNotPrivate { .. })));
+        assert!(matches!(
+            RunDir::prepare(&deep),
+            Err(StartError::RunDirNotPrivate { .. })
+        ));
         fs::remove_dir_all(&dir.0).unwrap();
     }
 

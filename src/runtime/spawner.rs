@@ -29,14 +29,21 @@ pub(super) struct Spawner(Arc<mpsc::Sender<Request>>);
 impl Spawner {
     pub(super) fn new() -> std::io::Result<Self> {
         let (requests, mut queue) = mpsc::channel::<Request>(QUEUE);
-        std::thread::Builder::new().name("sidecar-spawner".into()).spawn(move || {
-            while let Some(Request { mut command, runtime, reply }) = queue.blocking_recv() {
-                // The child's pipes and its end are watched by the asker's runtime.
-                let _inside = runtime.enter();
-                // An asker that has left drops the child with the reply, which kills it.
-                let _ = reply.send(command.spawn());
-            }
-        })?;
+        std::thread::Builder::new()
+            .name("sidecar-spawner".into())
+            .spawn(move || {
+                while let Some(Request {
+                    mut command,
+                    runtime,
+                    reply,
+                }) = queue.blocking_recv()
+                {
+                    // The child's pipes and its end are watched by the asker's runtime.
+                    let _inside = runtime.enter();
+                    // An asker that has left drops the child with the reply, which kills it.
+                    let _ = reply.send(command.spawn());
+                }
+            })?;
         Ok(Self(Arc::new(requests)))
     }
 
@@ -44,7 +51,11 @@ impl Spawner {
     pub(super) async fn spawn(&self, command: Command) -> Result<Child, StartError> {
         let program = command.as_std().get_program().into();
         let (reply, answer) = oneshot::channel();
-        let request = Request { command, runtime: Handle::current(), reply };
+        let request = Request {
+            command,
+            runtime: Handle::current(),
+            reply,
+        };
         self.0.send(request).await.map_err(|_| StartError::SpawnerGone)?;
         let child = answer.await.map_err(|_| StartError::SpawnerGone)?;
         child.map_err(|source| StartError::Spawn { program, source })
