@@ -3,7 +3,6 @@
 //! A [`Runtime`] is mechanism: it starts one replica of a service and then tells what becomes of it. All policy (how many
 //! start at once, when a dead one is started again, when all stop) is in [`supervisor`], once for every runtime.
 
-mod backoff;
 mod control;
 mod environment;
 mod fixed;

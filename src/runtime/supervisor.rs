@@ -10,12 +10,13 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use http::Method;
+use mcp_sidecar::stdio::Backoff;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::backoff::Backoff;
+
 use super::fixed::FixedRuntime;
 use super::process::{ProcessRuntime, SidecarProgram};
 use super::{Change, Failure, Replica, Runtime};
