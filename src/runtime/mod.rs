@@ -1,11 +1,12 @@
 //! What starts the sidecars behind the endpoints, watches them and stops them.
 //!
 //! A [`Runtime`] is mechanism: it starts one replica of a service and then tells what becomes of it. All policy (how many
-//! start at once, when a dead one is started again, when all stop) is in [`supervisor`], once for every runtime.
+//! start at once, when a dead one is started again, when all stop) is in `supervisor` and `keeper`, once for every runtime.
 
 mod control;
 mod environment;
 mod fixed;
+mod keeper;
 mod output;
 mod process;
 mod rundir;

@@ -5,26 +5,24 @@
 //! a service that cannot start is its own problem. Invariant: every task belongs to the [`Supervisor`] and ends with it,
 //! and no sidecar is left when [`Supervisor::stop_all`] returns.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures::future::join_all;
 use http::Method;
-use mcp_sidecar::stdio::Backoff;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-
+use super::Runtime;
 use super::fixed::FixedRuntime;
+use super::keeper::{Keeper, Orders};
 use super::process::{ProcessRuntime, SidecarProgram};
-use super::{Change, Failure, Replica, Runtime};
-use crate::config::{Config, Service, ServiceRuntime};
-use crate::upstream::check;
+use crate::config::{Config, Service, ServiceName, ServiceRuntime};
 use crate::upstream::exchange::exchange;
-use crate::upstream::random;
-use crate::upstream::{Endpoint, HealthTiming, Pool, Pools};
+use crate::upstream::{Endpoint, HealthTiming, Pools};
 
 /// Time for a sidecar to leave when the supervisor is dropped without [`Supervisor::stop_all`].
 const DROP_GRACE: Duration = Duration::from_secs(5);
@@ -61,42 +59,36 @@ impl Default for Options {
 pub struct Supervisor {
     pools: Arc<Pools>,
     shared: Arc<Shared>,
+    /// How to reach the keeper of each replica.
+    keepers: BTreeMap<ServiceName, Vec<Arc<Orders>>>,
 }
 
+/// What the keepers of all replicas have in common.
 #[derive(Debug)]
-struct Shared {
-    options: Options,
-    starts: Arc<Semaphore>,
-    tasks: TaskTracker,
-    /// The edge is about to end: nothing is started any more, what runs goes on.
-    shutdown: CancellationToken,
+pub(super) struct Shared {
+    pub(super) options: Options,
+    /// One permit for each costly start that may be under way.
+    pub(super) starts: Arc<Semaphore>,
+    pub(super) tasks: TaskTracker,
     /// Everything ends, at the latest at `deadline`.
-    stop: CancellationToken,
+    pub(super) stop: CancellationToken,
     deadline: OnceLock<Instant>,
 }
 
 impl Supervisor {
-    /// Starts every service of `config` and keeps `pools` up to date. Returns at once; call from within a runtime that
-    /// lives as long as the supervisor.
-    ///
-    /// After `shutdown` nothing is started again, but sidecars run on until [`Supervisor::stop_all`].
-    pub fn start(
-        config: &Config,
-        pools: Arc<Pools>,
-        program: SidecarProgram,
-        options: Options,
-        shutdown: CancellationToken,
-    ) -> Self {
+    /// Starts every service of `config` and keeps `pools` up to date until [`Supervisor::stop_all`]. Returns at once;
+    /// call from within a runtime that lives as long as the supervisor.
+    pub fn start(config: &Config, pools: Arc<Pools>, program: SidecarProgram, options: Options) -> Self {
         let shared = Arc::new(Shared {
             options,
             starts: Arc::new(Semaphore::new(options.starts.max(1))),
             tasks: TaskTracker::new(),
-            shutdown,
             stop: CancellationToken::new(),
             deadline: OnceLock::new(),
         });
         let fixed: Arc<dyn Runtime> = Arc::new(FixedRuntime::new(options.resolve_every));
         let process = process_runtime(config, program, &shared);
+        let mut keepers = BTreeMap::new();
         for service in config.services.values() {
             let Some(pool) = pools.get(&service.name) else {
                 continue;
@@ -105,6 +97,7 @@ impl Supervisor {
                 ServiceRuntime::Process { .. } => process.clone(),
                 ServiceRuntime::Fixed { .. } => Ok(Arc::clone(&fixed)),
             };
+            let mut orders = Vec::new();
             for replica in pool.replicas() {
                 match &runtime {
                     Ok(runtime) => {
@@ -114,19 +107,41 @@ impl Supervisor {
                             service: Arc::clone(service),
                             pool: Arc::clone(pool),
                             replica,
+                            orders: Arc::default(),
                         };
+                        orders.push(Arc::clone(&keeper.orders));
                         shared.tasks.spawn(keeper.keep());
                     }
                     Err(reason) => pool.replica_failed(replica, reason.to_string(), Vec::new()),
                 }
             }
+            keepers.insert(service.name.clone(), orders);
         }
-        Self { pools, shared }
+        Self {
+            pools,
+            shared,
+            keepers,
+        }
     }
 
     /// Waits until every service serves or is known not to, and why.
     pub async fn settled(&self) {
         join_all(self.pools.iter().map(|pool| pool.settled())).await;
+    }
+
+    /// Restarts the replicas of a service one after another, so that the others serve meanwhile. Returns when the last
+    /// one has a verdict; false if there is no such service.
+    pub async fn restart(&self, service: &ServiceName) -> bool {
+        let Some(keepers) = self.keepers.get(service) else {
+            return false;
+        };
+        for orders in keepers {
+            let restarted = orders.restart();
+            if self.shared.stop.run_until_cancelled(restarted).await.is_none() {
+                break;
+            }
+        }
+        true
     }
 
     /// Asks every sidecar to end its streams as the protocol wants it, so that the edge can become idle.
@@ -179,7 +194,8 @@ impl Shared {
         self.stop.cancel();
     }
 
-    fn grace(&self) -> Duration {
+    /// Time left for what has to end.
+    pub(super) fn grace(&self) -> Duration {
         let deadline = self.deadline.get();
         deadline.map_or(DROP_GRACE, |at| at.saturating_duration_since(Instant::now()))
     }
@@ -207,123 +223,6 @@ fn process_runtime(
         Err(error) => {
             tracing::error!(%error, "no sidecar can be started");
             Err(error.to_string().into())
-        }
-    }
-}
-
-/// Keeps one replica.
-struct Keeper {
-    shared: Arc<Shared>,
-    runtime: Arc<dyn Runtime>,
-    service: Arc<Service>,
-    pool: Arc<Pool>,
-    replica: u32,
-}
-
-impl Keeper {
-    async fn keep(self) {
-        let mut backoff = Backoff::new(random::u64());
-        while let Some(permit) = self.wait_for_turn().await {
-            let began = Instant::now();
-            let Some(failure) = self.run_once(permit).await else {
-                return;
-            };
-            let restart = backoff.on_exit(began.elapsed(), std::time::Instant::now());
-            let Failure { mut reason, stderr } = failure;
-            if let Some(verdict) = restart.crash_loop {
-                reason = format!("{reason} ({verdict})");
-            }
-            tracing::warn!(
-                service = %self.service.name, replica = self.replica, reason, again_in = ?restart.delay,
-                "replica failed"
-            );
-            self.pool.replica_failed(self.replica, reason, stderr);
-            let pause = tokio::time::sleep(restart.delay);
-            if self.unless_ending(pause).await.is_none() {
-                return;
-            }
-        }
-    }
-
-    /// `None` when the edge ends first.
-    async fn unless_ending<T>(&self, wait: impl Future<Output = T>) -> Option<T> {
-        tokio::select! {
-            biased;
-            () = self.shared.stop.cancelled() => None,
-            () = self.shared.shutdown.cancelled() => None,
-            value = wait => Some(value),
-        }
-    }
-
-    /// `Some` when the replica may start, with the right to load the machine if it needs that.
-    async fn wait_for_turn(&self) -> Option<Option<OwnedSemaphorePermit>> {
-        if !self.runtime.start_is_costly() {
-            return self.unless_ending(std::future::ready(None)).await;
-        }
-        let turn = Arc::clone(&self.shared.starts).acquire_owned();
-        // The semaphore is never closed.
-        self.unless_ending(turn).await.map(Result::ok)
-    }
-
-    /// One life of the replica; `None` if it was told to end.
-    async fn run_once(&self, permit: Option<OwnedSemaphorePermit>) -> Option<Failure> {
-        let start = self.runtime.start(&self.service, self.replica);
-        match self.shared.stop.run_until_cancelled(start).await? {
-            Ok(replica) => self.attend(replica, permit).await,
-            Err(error) => Some(Failure {
-                reason: error.to_string(),
-                stderr: Vec::new(),
-            }),
-        }
-    }
-
-    /// Follows a started replica to its end. `permit` is given back with the first verdict on it.
-    async fn attend(
-        &self,
-        mut replica: Box<dyn Replica>,
-        mut permit: Option<OwnedSemaphorePermit>,
-    ) -> Option<Failure> {
-        let mut on_trial: Option<Arc<Endpoint>> = None;
-        loop {
-            let verdict = async {
-                match &on_trial {
-                    Some(endpoint) => endpoint.verdict().await,
-                    None => std::future::pending().await,
-                }
-            };
-            let change = tokio::select! {
-                biased;
-                () = self.shared.stop.cancelled() => {
-                    // Out of the pool first, so that no request runs into it.
-                    self.pool.replica_stopped(self.replica);
-                    replica.stop(self.shared.grace()).await;
-                    return None;
-                }
-                change = replica.change() => change,
-                () = verdict => {
-                    on_trial = None;
-                    permit = None;
-                    continue;
-                }
-            };
-            match change {
-                Change::Up(spec) => {
-                    let endpoint = self.pool.join(self.replica, spec);
-                    let path = self.service.health_check_path.as_str().into();
-                    let pool = Arc::clone(&self.pool);
-                    let checks = check::watch(pool, Arc::clone(&endpoint), path, self.shared.options.health);
-                    self.shared.tasks.spawn(checks);
-                    if permit.is_some() {
-                        on_trial = Some(endpoint);
-                    }
-                }
-                Change::Down(addr) => self.pool.leave(self.replica, &addr),
-                Change::Failed(reason) => {
-                    tracing::warn!(service = %self.service.name, replica = self.replica, reason, "replica failed");
-                    self.pool.replica_unavailable(self.replica, reason);
-                }
-                Change::Ended(failure) => return Some(failure),
-            }
         }
     }
 }

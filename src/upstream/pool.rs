@@ -247,6 +247,18 @@ impl Pool {
         self.change(|members| retire(members, |e| e.replica() == replica && e.addr() == addr));
     }
 
+    /// Sends no new clients to `replica`; its requests under way. Zero, and no change, if no other replica would take
+    /// the new ones: then waiting helps nobody.
+    pub(crate) fn drain(&self, replica: u32) -> usize {
+        let members = self.members.load();
+        let (leaving, others): (Vec<_>, Vec<_>) = members.iter().partition(|e| e.replica() == replica);
+        if !others.iter().any(|e| e.open() && !e.is_draining()) {
+            return 0;
+        }
+        leaving.iter().for_each(|e| e.drain());
+        leaving.iter().map(|e| e.inflight()).sum()
+    }
+
     /// `replica` has stopped as it was told to.
     pub(crate) fn replica_stopped(&self, replica: u32) {
         self.change(|members| retire(members, |e| e.replica() == replica));
