@@ -16,8 +16,17 @@ use serde_saphyr::{Location, Spanned};
 pub(super) struct Span {
     pub(super) line: u32,
     pub(super) column: u32,
-    /// Length in characters, cut at the end of the line when a caret is drawn; at least 1.
+    /// Length in characters, on the first line; at least 1.
     pub(super) len: u32,
+    /// Lines that it takes; at least 1.
+    pub(super) lines: u32,
+}
+
+/// One step from a node to one below it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step<'a> {
+    Key(&'a str),
+    Index(usize),
 }
 
 /// One value with its place.
@@ -77,6 +86,29 @@ impl Node {
         Ok(raw.settle(source))
     }
 
+    /// Where a value was written: a scalar's own place, the key of a mapping or list. When the value is not in the
+    /// document (a default), the nearest thing around it that is; `None` when that is the whole document.
+    pub(super) fn locate(&self, path: &[Step<'_>]) -> Option<Span> {
+        let mut node = self;
+        let mut found = None;
+        for step in path {
+            let next = match (step, &node.kind) {
+                (Step::Key(key), _) => node.get(key).map(|e| (e.key_span, &e.value)),
+                (Step::Index(index), Kind::Seq(items)) => items.get(*index).map(|n| (n.span, n)),
+                _ => None,
+            };
+            let Some((key, value)) = next else { break };
+            node = value;
+            found = Some(if matches!(node.kind, Kind::Scalar(_)) { node.span } else { key });
+        }
+        found
+    }
+
+    /// True for a document without content.
+    pub(super) fn is_null(&self) -> bool {
+        matches!(&self.kind, Kind::Scalar(s) if s.class == Class::Null)
+    }
+
     /// The value under a key of a mapping; the first one when the key repeats.
     pub(super) fn get(&self, key: &str) -> Option<&Entry> {
         match &self.kind {
@@ -123,7 +155,12 @@ impl RawNode {
                     .collect(),
             ),
         };
-        Node { span: span(source, referenced), kind }
+        let mut span = span(source, referenced);
+        if !matches!(kind, Kind::Scalar(_)) {
+            // A collection reaches to its end; a caret under its first character says enough.
+            (span.len, span.lines) = (1, 1);
+        }
+        Node { span, kind }
     }
 }
 
@@ -135,9 +172,14 @@ fn slice(source: &str, at: Location) -> Option<&str> {
 
 pub(super) fn span(source: &str, at: Location) -> Span {
     let number = |n: u64| u32::try_from(n).unwrap_or(u32::MAX).max(1);
-    let first_line = slice(source, at).and_then(|text| text.lines().next());
-    let len = first_line.map_or(1, |text| text.chars().count() as u64);
-    Span { line: number(at.line()), column: number(at.column()), len: number(len) }
+    let text = slice(source, at).unwrap_or_default();
+    let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX).max(1);
+    Span {
+        line: number(at.line()),
+        column: number(at.column()),
+        len: count(text.lines().next().unwrap_or_default().chars().count()),
+        lines: count(text.lines().count()),
+    }
 }
 
 impl<'de> Deserialize<'de> for RawNode {
@@ -246,25 +288,65 @@ mod tests {
     }
 
     #[test]
-    fn explore() {
-        let src = "a: 1.10\nb:\n  - ünï: \"q${X}\"\n    c: 0x10   # hi\n  - [true, ~, off, 007, 1e999, 99999999999999999999999999]\n&k d: &x {port: 80, port: 81}\ne: *x\nf:\ng: |\n  one\n  two\n1: y\nh: plain text  # c\ni: ${FOO}\n";
-        match Node::parse(src) {
-            Ok(n) => {
-                let mut out = String::new();
-                dump(&n, &mut out, 0);
-                println!("{out}");
-            }
-            Err(e) => println!("ERR {e} {:?}", e.location()),
+    fn every_value_knows_its_place_and_numbers_keep_their_text() {
+        let source = "a: 1.10\nb:\n  - ünï: \"q\"\n    c: 0x10   # hi\n  - [true, ~, off, 007]\ng: |\n  one\n  two\n1: y\n";
+        let mut out = String::new();
+        dump(&Node::parse(source).unwrap(), &mut out, 0);
+        let expected = "\
+map @1:1
+ \"a\" @1:1+1
+  Float \"1.10\" @1:4+4
+ \"b\" @2:1+1
+  seq @3:3
+   map @3:5
+    \"ünï\" @3:5+3
+     Text \"q\" @3:10+3
+    \"c\" @4:5+1
+     Int \"0x10\" @4:8+4
+   seq @5:5
+    Bool \"true\" @5:6+4
+    Null \"\" @5:12+1
+    Text \"off\" @5:15+3
+    Float \"007\" @5:20+3
+ \"g\" @6:1+1
+  Text \"one\\ntwo\\n\" @7:3+3
+ \"1\" @9:1+1
+  Text \"y\" @9:4+1
+";
+        assert_eq!(out, expected);
+    }
+
+    #[test]
+    fn an_alias_is_where_it_is_used() {
+        let root = Node::parse("d: &x {port: 80, port: 81}\ne: *x\n").unwrap();
+        assert_eq!(root.get("e").unwrap().value.get("port").unwrap().value.span.line, 2);
+        let Kind::Map(entries) = &root.get("d").unwrap().value.kind else { panic!("a mapping") };
+        assert_eq!(entries.len(), 2, "a repeated key is kept for the one who reports it");
+    }
+
+    #[test]
+    fn json_with_tabs_is_yaml_enough() {
+        let root = Node::parse("{\n\t\"a\": {\"b\": [1,\t2]}\n}\n").unwrap();
+        assert_eq!(root.locate(&[Step::Key("a"), Step::Key("b"), Step::Index(1)]).map(|s| (s.line, s.column)), Some((3 - 1, 17)));
+    }
+
+    #[test]
+    fn an_empty_document_is_null() {
+        for source in ["", "# only a comment\n", "---\n"] {
+            assert!(Node::parse(source).unwrap().is_null(), "{source:?}");
         }
-        for s in ["", "# only\n", "---\n", "a: [1\nb: 2", "{\n\t\"a\": {\"b\": [1,\t2]}\n}\n", "a: 1\n---\nb: 2\n", "x: {p: ${P}}"] {
-            match Node::parse(s) {
-                Ok(n) => {
-                    let mut out = String::new();
-                    dump(&n, &mut out, 0);
-                    println!("{s:?} ->\n{out}");
-                }
-                Err(e) => println!("{s:?} ERR {} {:?}", e.without_snippet(), e.location()),
-            }
-        }
+    }
+
+    #[test]
+    fn what_is_not_written_is_found_at_what_is_around_it() {
+        let root = Node::parse("edge:\n  listen: x\nlist: [1, {k: v}]\n").unwrap();
+        let at = |path: &[Step<'_>]| root.locate(path).map(|s| (s.line, s.column));
+        use Step::{Index, Key};
+        assert_eq!(at(&[Key("edge"), Key("listen")]), Some((2, 11)));
+        assert_eq!(at(&[Key("edge"), Key("admin")]), Some((1, 1)));
+        assert_eq!(at(&[Key("mcp"), Key("services")]), None);
+        assert_eq!(at(&[Key("list"), Index(1), Key("k")]), Some((3, 15)));
+        assert_eq!(at(&[Key("list"), Index(1), Key("z")]), Some((3, 11)));
+        assert_eq!(at(&[Key("list"), Index(7)]), Some((3, 1)));
     }
 }

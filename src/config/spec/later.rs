@@ -8,14 +8,14 @@ use crate::config::formats::{Line, Text};
 /// The container engine.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub(in crate::config) struct DockerSpec {
+pub(crate) struct DockerSpec {
     /// Addresses of the engines: `unix:///path` or `tcp://host:port`.
-    pub(in crate::config) hosts: Vec<Text<Line>>,
+    pub(crate) hosts: Vec<Text<Line>>,
     /// Files of an engine behind TLS.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(in crate::config) tls: Option<DockerTlsSpec>,
+    pub(crate) tls: Option<DockerTlsSpec>,
     /// Image of a service that names none; `{service}` stands for its name.
-    pub(in crate::config) image_template: Text<Line>,
+    pub(crate) image_template: Text<Line>,
 }
 
 impl Default for DockerSpec {
@@ -31,27 +31,27 @@ impl Default for DockerSpec {
 /// Files of an engine behind TLS.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(in crate::config) struct DockerTlsSpec {
+pub(crate) struct DockerTlsSpec {
     /// PEM file of the authority that signed the engine's certificate.
-    pub(in crate::config) ca: Text<Line>,
+    pub(crate) ca: Text<Line>,
     /// PEM file of the edge's own certificate.
-    pub(in crate::config) cert: Text<Line>,
+    pub(crate) cert: Text<Line>,
     /// PEM file of its private key.
-    pub(in crate::config) key: Text<Line>,
+    pub(crate) key: Text<Line>,
 }
 
 /// Record of who did what.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub(in crate::config) struct AuditSpec {
+pub(crate) struct AuditSpec {
     /// Whether the parameters of calls are kept.
-    pub(in crate::config) params: AuditParamsSpec,
+    pub(crate) params: AuditParamsSpec,
 }
 
 /// Whether the parameters of calls are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub(in crate::config) enum AuditParamsSpec {
+pub(crate) enum AuditParamsSpec {
     /// They are not kept.
     #[default]
     Off,
@@ -62,17 +62,17 @@ pub(in crate::config) enum AuditParamsSpec {
 /// Where alerts go.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub(in crate::config) struct AlertsSpec {
+pub(crate) struct AlertsSpec {
     /// Receivers of Alertmanager's webhook format.
-    pub(in crate::config) webhooks: Vec<WebhookSpec>,
+    pub(crate) webhooks: Vec<WebhookSpec>,
     /// Base URLs of Alertmanagers.
-    pub(in crate::config) alertmanager: Vec<Text<Line>>,
+    pub(crate) alertmanager: Vec<Text<Line>>,
 }
 
 /// One receiver of alerts.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(in crate::config) struct WebhookSpec {
+pub(crate) struct WebhookSpec {
     /// Where the alert is posted.
-    pub(in crate::config) url: Text<Line>,
+    pub(crate) url: Text<Line>,
 }

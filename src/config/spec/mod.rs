@@ -27,20 +27,20 @@ use super::names::{ClientKey, TierName};
 /// The configuration of mcp-edge.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct Spec {
+pub(crate) struct Spec {
     /// The edge's own listeners, files and limits.
-    pub(super) edge: EdgeSpec,
+    pub(crate) edge: EdgeSpec,
     /// The MCP servers, and what each class of clients may use of them.
-    pub(super) mcp: McpSpec,
+    pub(crate) mcp: McpSpec,
     /// Who may call.
-    pub(super) auth: AuthSpec,
+    pub(crate) auth: AuthSpec,
     /// Record of who did what.
-    pub(super) audit: AuditSpec,
+    pub(crate) audit: AuditSpec,
     /// Where alerts go.
-    pub(super) alerts: AlertsSpec,
+    pub(crate) alerts: AlertsSpec,
     /// Which request belongs to which service; the first entry that fits decides. A list given here replaces the
     /// default one, so name `/mcp/{service}` too if it shall stay.
-    pub(super) routes: Vec<RouteSpec>,
+    pub(crate) routes: Vec<RouteSpec>,
 }
 
 impl Default for Spec {
@@ -59,27 +59,27 @@ impl Default for Spec {
 /// The MCP servers, and what each class of clients may use of them.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct McpSpec {
+pub(crate) struct McpSpec {
     /// What starts the servers. A service with `upstreams` is always `fixed`.
-    pub(super) runtime: RuntimeSpec,
+    pub(crate) runtime: RuntimeSpec,
     /// The container engine of `runtime: docker`.
-    pub(super) docker: DockerSpec,
+    pub(crate) docker: DockerSpec,
     /// The MCP servers; at most 100.
     #[schemars(length(max = 100))]
-    pub(super) services: Vec<ServiceSpec>,
+    pub(crate) services: Vec<ServiceSpec>,
     /// Classes of clients by name. `free`, `pro` and `enterprise` are always there; a key that is left out keeps
     /// its default, for a tier of another name the default of `free`.
     #[schemars(schema_with = "identity::tiers_schema")]
-    pub(super) tiers: Table<TierName, TierSpec>,
+    pub(crate) tiers: Table<TierName, TierSpec>,
     /// What is known of single clients, by the id in their token; `issuer/id` for the tokens of an issuer other
     /// than our own.
-    pub(super) clients: Table<ClientKey, ClientSpec>,
+    pub(crate) clients: Table<ClientKey, ClientSpec>,
 }
 
 /// What starts the servers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum RuntimeSpec {
+pub(crate) enum RuntimeSpec {
     /// Child processes of the edge.
     #[default]
     Process,

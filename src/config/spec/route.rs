@@ -10,27 +10,27 @@ use crate::config::route::PathPattern;
 /// One route.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(in crate::config) struct RouteSpec {
+pub(crate) struct RouteSpec {
     /// What the request must look like; all conditions must hold.
     #[serde(rename = "match")]
-    pub(in crate::config) matcher: MatchSpec,
+    pub(crate) matcher: MatchSpec,
     /// The service, when the path does not name it with `{service}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(in crate::config) service: Option<Text<ServiceName>>,
+    pub(crate) service: Option<Text<ServiceName>>,
     /// Time limits in place of the service's.
     #[serde(default, skip_serializing_if = "RouteTimeoutsSpec::is_empty")]
-    pub(in crate::config) timeouts: RouteTimeoutsSpec,
+    pub(crate) timeouts: RouteTimeoutsSpec,
     /// Largest request body in place of `edge.max_body`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(in crate::config) max_body: Option<Text<Bytes>>,
+    pub(crate) max_body: Option<Text<Bytes>>,
 }
 
 impl RouteSpec {
     /// The default route, `/mcp/{service}`.
-    pub(in crate::config) fn by_path() -> Self {
+    pub(crate) fn by_path() -> Self {
         Self {
             matcher: MatchSpec {
-                path: default_path(),
+                path: Text(PathPattern::by_service()),
                 host: None,
                 headers: Table::default(),
                 tags: Vec::new(),
@@ -45,19 +45,23 @@ impl RouteSpec {
 /// The conditions of a route.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(in crate::config) struct MatchSpec {
+pub(crate) struct MatchSpec {
     /// Path prefix of whole segments; `{service}` stands for one segment that names the service.
-    #[serde(default = "default_path")]
-    pub(in crate::config) path: Text<PathPattern>,
+    #[serde(default = "everything")]
+    pub(crate) path: Text<PathPattern>,
     /// Host name of the request, without a port; any without.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(in crate::config) host: Option<Text<Host>>,
+    pub(crate) host: Option<Text<Host>>,
     /// Headers that must be there with exactly this value.
     #[serde(default, skip_serializing_if = "is_empty")]
-    pub(in crate::config) headers: Table<HeaderName, Text<HeaderValue>>,
+    pub(crate) headers: Table<HeaderName, Text<HeaderValue>>,
     /// Tags that the service must carry, all of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(in crate::config) tags: Vec<Text<Line>>,
+    pub(crate) tags: Vec<Text<Line>>,
+}
+
+fn everything() -> Text<PathPattern> {
+    Text(PathPattern::everything())
 }
 
 fn is_empty<K, V>(table: &Table<K, V>) -> bool {
@@ -67,16 +71,16 @@ fn is_empty<K, V>(table: &Table<K, V>) -> bool {
 /// A route's own time limits.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub(in crate::config) struct RouteTimeoutsSpec {
+pub(crate) struct RouteTimeoutsSpec {
     /// In place of the service's `timeouts.first_byte`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(in crate::config) first_byte: Option<Text<Timeout>>,
+    pub(crate) first_byte: Option<Text<Timeout>>,
     /// In place of the service's `timeouts.idle`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(in crate::config) idle: Option<Text<Timeout>>,
+    pub(crate) idle: Option<Text<Timeout>>,
     /// In place of the service's `timeouts.total`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(in crate::config) total: Option<Text<Timeout>>,
+    pub(crate) total: Option<Text<Timeout>>,
 }
 
 impl RouteTimeoutsSpec {

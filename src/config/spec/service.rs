@@ -12,76 +12,76 @@ use crate::config::snapshot::HostPort;
 /// One MCP server.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(in crate::config) struct ServiceSpec {
+pub(crate) struct ServiceSpec {
     /// Its name in URLs, metrics and logs: lower-case letters, digits and `-`.
-    pub(in crate::config) name: Text<ServiceName>,
+    pub(crate) name: Text<ServiceName>,
     /// Program and arguments of the MCP server, which speaks MCP on stdin and stdout.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(in crate::config) command: Vec<String>,
+    pub(crate) command: Vec<String>,
     /// An executable script that starts the server; the older form of `command`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(in crate::config) wrapper: Option<Text<Line>>,
+    pub(crate) wrapper: Option<Text<Line>>,
     /// Added to the server's environment.
     #[serde(default, skip_serializing_if = "is_empty")]
-    pub(in crate::config) env: Table<EnvName, Text<Secret>>,
+    pub(crate) env: Table<EnvName, Text<Secret>>,
     /// The server's working directory; the edge's own without.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(in crate::config) cwd: Option<Text<Line>>,
+    pub(crate) cwd: Option<Text<Line>>,
     /// Sidecars that somebody else runs: `host:port`. A name with several addresses is several endpoints.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(in crate::config) upstreams: Vec<Text<HostPort>>,
+    pub(crate) upstreams: Vec<Text<HostPort>>,
     /// Bearer token that the `upstreams` ask for.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(in crate::config) token: Option<Text<Secret>>,
+    pub(crate) token: Option<Text<Secret>>,
     /// Container image of `runtime: docker`; `docker.image_template` without.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(in crate::config) image: Option<Text<Line>>,
+    pub(crate) image: Option<Text<Line>>,
     /// Loopback port of the first replica's sidecar; a Unix socket under `state_dir` without.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65535))]
-    pub(in crate::config) port: Option<u16>,
+    pub(crate) port: Option<u16>,
     /// Path of the health check.
     #[serde(default = "health_path")]
-    pub(in crate::config) health_check_path: Text<UrlPath>,
+    pub(crate) health_check_path: Text<UrlPath>,
     /// Processor and memory of one container.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(in crate::config) resource_limits: Option<ResourceLimitsSpec>,
+    pub(crate) resource_limits: Option<ResourceLimitsSpec>,
     /// Volumes of the container, as `name:/path` or `/path:/path`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(in crate::config) volumes: Vec<Text<Line>>,
+    pub(crate) volumes: Vec<Text<Line>>,
     /// Who may share a server process.
     #[serde(default)]
-    pub(in crate::config) isolation: IsolationSpec,
+    pub(crate) isolation: IsolationSpec,
     /// True for a server that keeps nothing between requests: any replica may serve any request.
     #[serde(default)]
-    pub(in crate::config) stateless: bool,
+    pub(crate) stateless: bool,
     /// Bounds of the server processes behind one sidecar.
     #[serde(default)]
-    pub(in crate::config) processes: ProcessesSpec,
+    pub(crate) processes: ProcessesSpec,
     /// Bounds of the sidecars of this service.
     #[serde(default)]
-    pub(in crate::config) replicas: ReplicasSpec,
+    pub(crate) replicas: ReplicasSpec,
     /// One pool of replicas for all clients, or one for each tier.
     #[serde(default)]
-    pub(in crate::config) pool_by: PoolBySpec,
+    pub(crate) pool_by: PoolBySpec,
     /// Requests under way at once, per replica; more wait in the service's queue.
     #[serde(default = "max_concurrent")]
     #[schemars(range(min = 1, max = 100_000))]
-    pub(in crate::config) max_concurrent: u32,
+    pub(crate) max_concurrent: u32,
     /// Time limits of its requests.
     #[serde(default)]
-    pub(in crate::config) timeouts: TimeoutsSpec,
+    pub(crate) timeouts: TimeoutsSpec,
     /// Free labels, matched by routes.
     #[serde(default)]
-    pub(in crate::config) tags: Vec<Text<Line>>,
+    pub(crate) tags: Vec<Text<Line>>,
     /// The service that takes over while no replica of this one is healthy.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(in crate::config) backup: Option<Text<ServiceName>>,
+    pub(crate) backup: Option<Text<ServiceName>>,
 }
 
 impl ServiceSpec {
     /// A service with nothing but a command, everything else at its default.
-    pub(in crate::config) fn of_command(name: ServiceName, command: Vec<String>) -> Self {
+    pub(crate) fn of_command(name: ServiceName, command: Vec<String>) -> Self {
         Self {
             name: Text(name),
             command,
@@ -123,7 +123,7 @@ fn max_concurrent() -> u32 {
 /// Who may share a server process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub(in crate::config) enum IsolationSpec {
+pub(crate) enum IsolationSpec {
     /// A process never serves two clients.
     #[default]
     Client,
@@ -134,7 +134,7 @@ pub(in crate::config) enum IsolationSpec {
 /// How replicas are divided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub(in crate::config) enum PoolBySpec {
+pub(crate) enum PoolBySpec {
     /// One pool for all clients.
     #[default]
     Service,
@@ -145,28 +145,28 @@ pub(in crate::config) enum PoolBySpec {
 /// Processor and memory of one container.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(in crate::config) struct ResourceLimitsSpec {
+pub(crate) struct ResourceLimitsSpec {
     /// Processor cores, such as 0.5.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.01, max = 1024))]
-    pub(in crate::config) cpu: Option<f64>,
+    pub(crate) cpu: Option<f64>,
     /// Memory, such as `512MB`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(in crate::config) memory: Option<Text<Bytes>>,
+    pub(crate) memory: Option<Text<Bytes>>,
 }
 
 /// Bounds of the server processes behind one sidecar.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub(in crate::config) struct ProcessesSpec {
+pub(crate) struct ProcessesSpec {
     /// Most processes at once.
     #[schemars(range(min = 1, max = 1024))]
-    pub(in crate::config) max: u32,
+    pub(crate) max: u32,
     /// An unused process is stopped after this; `never` keeps it.
-    pub(in crate::config) idle_stop: Text<Idle>,
+    pub(crate) idle_stop: Text<Idle>,
     /// Processes started ahead of demand.
     #[schemars(range(min = 0, max = 1024))]
-    pub(in crate::config) warm: u32,
+    pub(crate) warm: u32,
 }
 
 impl Default for ProcessesSpec {
@@ -178,15 +178,15 @@ impl Default for ProcessesSpec {
 /// Bounds of the sidecars of a service.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub(in crate::config) struct ReplicasSpec {
+pub(crate) struct ReplicasSpec {
     /// Replicas that always run.
     #[schemars(range(min = 1, max = 64))]
-    pub(in crate::config) min: u32,
+    pub(crate) min: u32,
     /// Replicas that run under load.
     #[schemars(range(min = 1, max = 64))]
-    pub(in crate::config) max: u32,
+    pub(crate) max: u32,
     /// The last replica is stopped after this time without a request; `never` keeps it.
-    pub(in crate::config) idle_stop: Text<Idle>,
+    pub(crate) idle_stop: Text<Idle>,
 }
 
 impl Default for ReplicasSpec {
@@ -198,15 +198,15 @@ impl Default for ReplicasSpec {
 /// Time limits of a request.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub(in crate::config) struct TimeoutsSpec {
+pub(crate) struct TimeoutsSpec {
     /// From the request's end to the response's head.
-    pub(in crate::config) first_byte: Text<Timeout>,
+    pub(crate) first_byte: Text<Timeout>,
     /// Between two pieces of the response.
-    pub(in crate::config) idle: Text<Timeout>,
+    pub(crate) idle: Text<Timeout>,
     /// From the request's head to the response's end.
-    pub(in crate::config) total: Text<Timeout>,
+    pub(crate) total: Text<Timeout>,
     /// How long the server may take to start.
-    pub(in crate::config) start: Text<Timeout>,
+    pub(crate) start: Text<Timeout>,
 }
 
 impl Default for TimeoutsSpec {
