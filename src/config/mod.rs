@@ -3,6 +3,7 @@
 mod names;
 mod route;
 mod snapshot;
+mod tree;
 
 pub use names::{ClientKey, NameError, ServiceName, TierName};
 pub use route::{PathMatch, PathPattern, PathPatternError, Route, RouteMatch, RouteTarget, TimeoutOverrides};
