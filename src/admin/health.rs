@@ -141,7 +141,7 @@ fn service(status: &PoolStatus) -> Value {
                 "id": endpoint.id.as_str(),
                 "address": endpoint.addr.to_string(),
                 "replica": endpoint.replica,
-                "state": state_word(&endpoint.health),
+                "state": endpoint.health.as_str(),
                 "since": seconds(endpoint.since),
                 "in_flight": endpoint.inflight,
                 "probes": endpoint.probes,
@@ -158,14 +158,6 @@ fn service(status: &PoolStatus) -> Value {
         "endpoints": endpoints,
         "stderr": status.stderr,
     })
-}
-
-fn state_word(health: &HealthState) -> &'static str {
-    match health {
-        HealthState::Starting => "starting",
-        HealthState::Healthy => "healthy",
-        HealthState::Unhealthy { .. } => "unhealthy",
-    }
 }
 
 /// Seconds since 1970-01-01 UTC.

@@ -22,7 +22,7 @@ use crate::admin::health;
 use crate::config::{Config, Edge};
 use crate::metrics::Metrics;
 use crate::proxy::{EdgeProxy, Shared, State, StateError};
-use crate::runtime::Supervisor;
+use crate::runtime::{Options, SidecarProgram, Supervisor};
 use crate::shutdown::{Shutdown, Stage};
 use crate::upstream::Pools;
 
@@ -75,7 +75,7 @@ pub(super) fn serve(mut config: Config) -> Result<(), StartError> {
         let _inside = runtime.enter();
         health_listener.set_nonblocking(true)?;
         let health_listener = tokio::net::TcpListener::from_std(health_listener)?;
-        let supervisor = Arc::new(Supervisor::start(&config, pools, std::env::current_exe()?)?);
+        let supervisor = Arc::new(Supervisor::start(&config, pools, SidecarProgram::own()?, Options::default()));
         tracing::info!(public = %config.edge.listen, health = %config.edge.health, "listening");
         runtime.spawn(health::serve(health_listener, shared.clone()));
         runtime.spawn(shared.clone().enforce_deadlines());

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, HOST, ORIGIN};
 use http::{HeaderMap, HeaderName, Method};
-use mcp_edge_filters::{Era, Request, RequestId, ServiceName};
+use mcp_edge_filters::{Era, Reply, Request, RequestId, ServiceName, classify};
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
@@ -21,9 +21,6 @@ pub(super) const EDGE_PREFIX: &str = "x-mcp-edge-";
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 const PROTOCOL_VERSION: &str = "mcp-protocol-version";
-
-/// The first revision without sessions. Revisions are dates, so they compare as text.
-const FIRST_MODERN: &str = "2026-07-28";
 
 /// Removes the headers that only the edge may set.
 pub(super) fn drop_edge_headers(request: &mut RequestHeader) {
@@ -75,9 +72,27 @@ pub(super) fn view(session: &Session, service: ServiceName, listener_loopback: b
     request
 }
 
-/// Fills in what the request asks.
-pub(super) fn read_call(request: &mut Request, headers: &HeaderMap, body: &Head) {
-    let _ = (request, headers, body);
+/// Fills in what the request asks: from the headers in the modern era, from the body's head in the legacy one.
+///
+/// # Errors
+/// The reply for a form that the era forbids.
+pub(super) fn read_call(request: &mut Request, headers: &HeaderMap, body: &Head) -> Result<(), Reply> {
+    if request.method != Method::POST {
+        return Ok(());
+    }
+    match request.era {
+        Era::Modern => {
+            request.rpc_id = classify::rpc_id(&body.bytes);
+            request.call = classify::modern(headers)?;
+        }
+        Era::Legacy => {
+            let envelope = classify::legacy(&body.bytes, body.complete)?;
+            request.call = envelope.call;
+            request.rpc_id = envelope.id;
+        }
+    }
+    request.wants_stream |= request.call.is_subscription();
+    Ok(())
 }
 
 /// Keeps a sane id that the client sent, else makes one.
@@ -101,25 +116,7 @@ pub(super) fn content_length(headers: &HeaderMap) -> Option<u64> {
 
 /// By the version header alone: never by connection, never by what the client did before.
 fn era(headers: &HeaderMap) -> Era {
-    let version = headers
-        .get(PROTOCOL_VERSION)
-        .and_then(|value| value.to_str().ok());
-    match version {
-        Some(version) if is_revision(version) && version >= FIRST_MODERN => Era::Modern,
-        _ => Era::Legacy,
-    }
-}
-
-/// `YYYY-MM-DD`, so that nothing else is ever compared as a date.
-fn is_revision(text: &str) -> bool {
-    text.len() == 10
-        && text.bytes().enumerate().all(|(at, byte)| {
-            if matches!(at, 4 | 7) {
-                byte == b'-'
-            } else {
-                byte.is_ascii_digit()
-            }
-        })
+    classify::era(headers.get(PROTOCOL_VERSION).and_then(|value| value.to_str().ok()))
 }
 
 fn accepts_event_stream(headers: &HeaderMap) -> bool {
@@ -143,22 +140,6 @@ mod tests {
     use http::HeaderValue;
 
     use super::*;
-
-    #[test]
-    fn the_era_is_read_from_the_version_header_alone() {
-        let of = |version: &'static str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(PROTOCOL_VERSION, HeaderValue::from_static(version));
-            era(&headers)
-        };
-        assert_eq!(era(&HeaderMap::new()), Era::Legacy);
-        for legacy in ["2025-11-25", "2024-11-05", "", "zzzz", "9999", "latest-one"] {
-            assert_eq!(of(legacy), Era::Legacy, "{legacy}");
-        }
-        for modern in ["2026-07-28", "2027-01-01"] {
-            assert_eq!(of(modern), Era::Modern, "{modern}");
-        }
-    }
 
     #[test]
     fn ids_differ_and_a_clients_sane_id_is_kept() {

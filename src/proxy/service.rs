@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderName, Method};
-use mcp_edge_filters::{Reason, Reply, Request, ResponseHead, RpcContext, ServiceName, Verdict};
+use mcp_edge_filters::{Reason, Reply, ResponseHead, RpcContext, ServiceName, Verdict};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::Digest;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
@@ -147,9 +147,12 @@ impl EdgeProxy {
                 return Ok(Some(reply));
             }
         };
-        inbound::read_call(&mut request, &session.req_header().headers, &body);
-        ctx.held = body.held;
         ctx.bytes_in = body.bytes.len() as u64;
+        if let Err(reply) = inbound::read_call(&mut request, &session.req_header().headers, &body) {
+            ctx.request = Some(request);
+            return Ok(Some(reply));
+        }
+        ctx.held = body.held;
         let verdict = while_client_stays(session, state.chain.run(&mut request)).await;
         ctx.request = Some(request);
         if let Verdict::Reply(reply) = verdict? {
