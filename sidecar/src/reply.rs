@@ -86,12 +86,12 @@ pub(crate) struct Fault {
     reason: Reason,
     message: String,
     retry_after: Option<Duration>,
-    data: Option<(&'static str, Value)>,
+    data: Vec<(&'static str, Value)>,
 }
 
 impl Fault {
     pub(crate) fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into(), retry_after: None, data: None }
+        Self { reason, message: message.into(), retry_after: None, data: Vec::new() }
     }
 
     /// Waiting that long helps.
@@ -102,7 +102,7 @@ impl Fault {
 
     /// A further member of `error.data`.
     pub(crate) fn with(mut self, key: &'static str, value: Value) -> Self {
-        self.data = Some((key, value));
+        self.data.push((key, value));
         self
     }
 
@@ -115,7 +115,7 @@ impl Fault {
             Down::Draining => (Reason::Draining, Some(Duration::from_secs(1))),
             Down::TooManyCalls => (Reason::TooManyCalls, Some(Duration::from_secs(1))),
         };
-        Self { reason, message: down.to_string(), retry_after: after, data: None }
+        Self { reason, message: down.to_string(), retry_after: after, data: Vec::new() }
     }
 
     pub(crate) fn status(&self) -> u16 {
@@ -138,7 +138,7 @@ impl Fault {
             if let Some(after) = self.retry_after {
                 members.insert("retryAfterMs".into(), json!(after.as_millis() as u64));
             }
-            if let Some((key, value)) = &self.data {
+            for (key, value) in &self.data {
                 members.insert((*key).into(), value.clone());
             }
         }

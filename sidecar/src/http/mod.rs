@@ -98,6 +98,7 @@ impl App {
         match (&parts.method, &version) {
             (&Method::POST, _) => self.post(parts, body, version).await,
             // 2026-07-28 has neither: a client of that era must see a code it knows, or it falls back.
+            (&Method::GET | &Method::DELETE, Version::Unsupported) => Err(Refusal::of(version::of_header(&parts.headers))),
             (&Method::GET | &Method::DELETE, Version::Modern) => {
                 Err(Refusal { allow: Some("POST"), ..Refusal::of(Fault::new(Reason::MethodNotAllowedModern, "only POST here")) })
             }
@@ -125,7 +126,10 @@ impl App {
             Incoming::One(message) if version == Version::Modern || modern::says_so(&message) => {
                 modern::post(self, parts, message, accept).await
             }
-            Incoming::Batch(_) if version == Version::Modern => {
+            Incoming::One(message) if version == Version::Unsupported => {
+                Err(Refusal::of(version::of_header(&parts.headers)).to(message.id()))
+            }
+            Incoming::Batch(_) if matches!(version, Version::Modern | Version::Unsupported) => {
                 Err(Refusal::of(Fault::new(Reason::InvalidRequest, "this revision has no batches")))
             }
             legacy => legacy::post(self, parts, legacy, accept).await,

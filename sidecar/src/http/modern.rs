@@ -16,8 +16,8 @@ use crate::reply::{Fault, Reason};
 
 /// Whether a body is of this era although its header is missing (which is then an error of this era).
 pub(super) fn says_so(message: &Message) -> bool {
-    let version = message.text(message.fields().meta.protocol_version);
-    version.is_some_and(|version| version.as_ref() >= MODERN_VERSION)
+    // Any version in `_meta` is of this era: the ones before have it in `initialize` alone.
+    message.fields().meta.protocol_version.is_some()
 }
 
 pub(super) async fn post(
@@ -33,8 +33,8 @@ pub(super) async fn post(
         return Err(refuse(Fault::new(Reason::InvalidRequest, text)));
     }
     app.metrics().request("modern", &message.method());
-    check_meta(&message).map_err(refuse)?;
     mirror::check(&parts.headers, &message).map_err(refuse)?;
+    check_meta(&message).map_err(refuse)?;
     let no_link = |why: &NoLink| match why {
         NoLink::LegacyOnly => Refusal::FALL_BACK,
         why => Refusal::of(of_no_link(why)).to(id.clone()),

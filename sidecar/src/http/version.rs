@@ -10,8 +10,8 @@ use super::mirror;
 use crate::processes::start::MODERN_VERSION;
 use crate::reply::{Fault, Reason};
 
-/// What is spoken here, newest first.
-const SUPPORTED: [&str; 5] = [MODERN_VERSION, "2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"];
+/// What `initialize` can settle on, newest first.
+const LEGACY: [&str; 4] = ["2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"];
 
 /// What the header says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub(super) enum Version {
     Absent,
     Legacy,
     Modern,
+    /// Nothing that is spoken here; a POST's body decides which error that is.
+    Unsupported,
 }
 
 impl Version {
@@ -32,15 +34,23 @@ impl Version {
         if is_date(text) && text < MODERN_VERSION {
             return Ok(Self::Legacy);
         }
-        Err(unsupported(text))
+        Ok(Self::Unsupported)
     }
+}
+
+/// The refusal of a header that names nothing spoken here.
+pub(super) fn of_header(headers: &HeaderMap) -> Fault {
+    unsupported(headers.get(mirror::VERSION).and_then(|value| value.to_str().ok()).unwrap_or_default())
 }
 
 /// 400 with -32022 (2026-07-28, versioning, "Protocol Version Negotiation").
 pub(super) fn unsupported(requested: &str) -> Fault {
     let text = format!("Unsupported protocol version: {requested:?}");
+    // To a client without a handshake only revisions without one are of use.
+    let modern = is_date(requested) && requested > MODERN_VERSION;
+    let supported = if modern { json!([MODERN_VERSION]) } else { json!(LEGACY) };
     Fault::new(Reason::UnsupportedVersion, text)
-        .with("supported", json!(SUPPORTED))
+        .with("supported", supported)
         .with("requested", json!(requested.chars().take(64).collect::<String>()))
 }
 
@@ -63,15 +73,15 @@ mod tests {
         let of = |text: &'static str| {
             let mut headers = HeaderMap::new();
             headers.insert(mirror::VERSION, HeaderValue::from_static(text));
-            Version::of(&headers).ok()
+            Version::of(&headers).unwrap()
         };
-        assert_eq!(Version::of(&HeaderMap::new()).ok(), Some(Version::Absent));
+        assert_eq!(Version::of(&HeaderMap::new()).unwrap(), Version::Absent);
         for legacy in ["2025-11-25", "2024-11-05", "2024-10-07", "2025-12-31"] {
-            assert_eq!(of(legacy), Some(Version::Legacy), "{legacy}");
+            assert_eq!(of(legacy), Version::Legacy, "{legacy}");
         }
-        assert_eq!(of("2026-07-28"), Some(Version::Modern));
+        assert_eq!(of("2026-07-28"), Version::Modern);
         for bad in ["2027-01-01", "invalid-version", "1", ""] {
-            assert_eq!(of(bad), None, "{bad}");
+            assert_eq!(of(bad), Version::Unsupported, "{bad}");
         }
     }
 }
