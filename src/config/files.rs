@@ -12,7 +12,9 @@ use std::path::{Path, PathBuf};
 pub(super) fn read_text(path: &Path, limit: u64) -> io::Result<String> {
     let mut bytes = Vec::new();
     // One byte more than allowed tells a file of the exact size from a larger one.
-    File::open(path)?.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+    File::open(path)?
+        .take(limit.saturating_add(1))
+        .read_to_end(&mut bytes)?;
     if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > limit {
         let why = format!("it is larger than {}", super::units::print_size(limit));
         return Err(io::Error::new(io::ErrorKind::InvalidData, why));
@@ -32,7 +34,9 @@ pub(super) fn find_program(program: &str, cwd: Option<&Path>, search: &str) -> O
     if program.contains('/') {
         return Some(from_cwd(Path::new(program))).filter(|path| is_executable(path));
     }
-    std::env::split_paths(search).map(|dir| from_cwd(&dir).join(program)).find(|path| is_executable(path))
+    std::env::split_paths(search)
+        .map(|dir| from_cwd(&dir).join(program))
+        .find(|path| is_executable(path))
 }
 
 #[cfg(test)]

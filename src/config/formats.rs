@@ -118,8 +118,25 @@ macro_rules! formats {
 }
 
 formats![
-    Period, Timeout, Idle, Bytes, Limit, Secret, Line, Address, ServiceName, TierName, ClientKey, PathPattern,
-    HostPort, Host, Origin, UrlPath, HeaderName, HeaderValue, EnvName,
+    Period,
+    Timeout,
+    Idle,
+    Bytes,
+    Limit,
+    Secret,
+    Line,
+    Address,
+    ServiceName,
+    TierName,
+    ClientKey,
+    PathPattern,
+    HostPort,
+    Host,
+    Origin,
+    UrlPath,
+    HeaderName,
+    HeaderValue,
+    EnvName,
 ];
 
 /// A format that is one field around one parser and one printer.
@@ -253,10 +270,13 @@ scalar! {
 }
 
 scalar! {
-    /// The name of a header.
-    HeaderName(http::HeaderName), &'static str,
-    |text| text.parse().map_err(|_| "is no header name"),
-    |name| name.as_str().to_owned()
+    /// The name of a header, in lower case.
+    HeaderName(String), &'static str,
+    |text| match text.parse::<http::HeaderName>() {
+        Ok(name) => Ok(name.as_str().to_owned()),
+        Err(_) => Err("a header name has only letters, digits and `-`"),
+    },
+    String::clone
 }
 
 scalar! {
@@ -353,7 +373,10 @@ mod tests {
 
     fn refused(format: &str, texts: &[&str]) {
         for text in texts {
-            assert!(matches!(check(format, text), Some(Err(_))), "{format}: {text:?} was accepted");
+            assert!(
+                matches!(check(format, text), Some(Err(_))),
+                "{format}: {text:?} was accepted"
+            );
         }
     }
 
@@ -371,10 +394,23 @@ mod tests {
         refused("duration-or-never", &["0s", "always"]);
         accepted("limit", &["-1", "1", "600"]);
         refused("limit", &["0", "-2", "many", "99999999999"]);
-        accepted("host", &["localhost", "127.0.0.1", "[::1]", "::1", "MCP.example.com"]);
+        accepted(
+            "host",
+            &["localhost", "127.0.0.1", "[::1]", "::1", "MCP.example.com"],
+        );
         refused("host", &["", "http://x", "x:80", "a/b", "*"]);
         accepted("origin", &["https://app.example.com", "http://localhost:3000/"]);
-        refused("origin", &["app.example.com", "https://a/b", "ftp://a", "https://u@a", "null", "https://a?b"]);
+        refused(
+            "origin",
+            &[
+                "app.example.com",
+                "https://a/b",
+                "ftp://a",
+                "https://u@a",
+                "null",
+                "https://a?b",
+            ],
+        );
         accepted("url-path", &["/health", "/health?deep=true"]);
         refused("url-path", &["health", "", "/a b", "http://x/"]);
         accepted("header-name", &["X-Team"]);
@@ -398,6 +434,9 @@ mod tests {
     fn hosts_and_origins_are_lower_case() {
         assert_eq!("::1".parse::<Host>().unwrap().0, "[::1]");
         assert_eq!("MCP.Example.com".parse::<Host>().unwrap().0, "mcp.example.com");
-        assert_eq!("HTTPS://App.Example.com/".parse::<Origin>().unwrap().0, "https://app.example.com");
+        assert_eq!(
+            "HTTPS://App.Example.com/".parse::<Origin>().unwrap().0,
+            "https://app.example.com"
+        );
     }
 }

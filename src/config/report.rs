@@ -47,11 +47,21 @@ pub(super) struct Finding {
 
 impl Finding {
     pub(super) fn error(at: Option<Span>, mistake: &dyn fmt::Display) -> Self {
-        Self { severity: Severity::Error, at, message: mistake.to_string(), hint: None }
+        Self {
+            severity: Severity::Error,
+            at,
+            message: mistake.to_string(),
+            hint: None,
+        }
     }
 
     pub(super) fn warning(at: Option<Span>, notice: &dyn fmt::Display) -> Self {
-        Self { severity: Severity::Warning, at, message: notice.to_string(), hint: None }
+        Self {
+            severity: Severity::Warning,
+            at,
+            message: notice.to_string(),
+            hint: None,
+        }
     }
 
     pub(super) fn with_hint(mut self, hint: Option<String>) -> Self {
@@ -77,7 +87,11 @@ impl Report {
         for place in blank {
             place.apply(&mut lines);
         }
-        Self { file, lines, findings }
+        Self {
+            file,
+            lines,
+            findings,
+        }
     }
 
     /// True when nothing keeps the edge from starting.
@@ -93,7 +107,9 @@ impl Report {
     /// The warnings, one line each: `edge.yaml:3:5: the text`.
     pub fn warnings(&self) -> Vec<String> {
         let warnings = self.findings.iter().filter(|f| f.severity == Severity::Warning);
-        warnings.map(|f| format!("{}{}", self.place(f), headline(f))).collect()
+        warnings
+            .map(|f| format!("{}{}", self.place(f), headline(f)))
+            .collect()
     }
 
     /// The findings for programs: an object with `file`, `ok`, `errors`, `warnings` and `findings`, each of which has
@@ -127,10 +143,16 @@ impl Report {
 
     fn snippet(&self, at: Span, hint: Option<&str>, out: &mut dyn Write) -> fmt::Result {
         let index = usize::try_from(at.line).unwrap_or(usize::MAX).saturating_sub(1);
-        let Some(line) = self.lines.get(index) else { return Ok(()) };
+        let Some(line) = self.lines.get(index) else {
+            return Ok(());
+        };
         let column = usize::try_from(at.column).unwrap_or(usize::MAX).saturating_sub(1);
         // A long line is shown from a little before the caret on.
-        let skip = if line.chars().count() > MAX_WIDTH { column.saturating_sub(MAX_WIDTH / 3) } else { 0 };
+        let skip = if line.chars().count() > MAX_WIDTH {
+            column.saturating_sub(MAX_WIDTH / 3)
+        } else {
+            0
+        };
         let shown: String = line.chars().skip(skip).take(MAX_WIDTH).collect();
         // A tab takes its own width in both lines.
         let before = shown.chars().take(column.saturating_sub(skip));
@@ -194,7 +216,11 @@ impl Blank {
             Self::Value { at, lines: count } => {
                 let first = numbered(at.line);
                 let column = numbered(at.column);
-                let len = if *count > 1 { usize::MAX } else { usize::try_from(at.len).unwrap_or(usize::MAX) };
+                let len = if *count > 1 {
+                    usize::MAX
+                } else {
+                    usize::try_from(at.len).unwrap_or(usize::MAX)
+                };
                 if let Some(line) = lines.get_mut(first) {
                     *line = stars(line, column, len, |_| true);
                 }
@@ -217,7 +243,13 @@ impl Blank {
 
 fn stars(line: &str, from: usize, len: usize, hide: impl Fn(char) -> bool) -> String {
     let end = from.saturating_add(len);
-    let hidden = |(at, c): (usize, char)| if (from..end).contains(&at) && hide(c) { '*' } else { c };
+    let hidden = |(at, c): (usize, char)| {
+        if (from..end).contains(&at) && hide(c) {
+            '*'
+        } else {
+            c
+        }
+    };
     line.chars().enumerate().map(hidden).collect()
 }
 
@@ -226,7 +258,12 @@ mod tests {
     use super::*;
 
     fn at(line: u32, column: u32, len: u32) -> Span {
-        Span { line, column, len, lines: 1 }
+        Span {
+            line,
+            column,
+            len,
+            lines: 1,
+        }
     }
 
     #[test]
@@ -234,7 +271,8 @@ mod tests {
         let finding = Finding::error(Some(at(2, 3, 4)), &"unknown key `prot`")
             .with_hint(Some("did you mean `port`?".to_owned()));
         let report = Report::new("edge.yaml".to_owned(), "mcp:\n  prot: 1\n", vec![finding], &[]);
-        let expected = "edge.yaml:2:3: error: unknown key `prot`\n  2 |   prot: 1\n    |   ^^^^ did you mean `port`?\n";
+        let expected =
+            "edge.yaml:2:3: error: unknown key `prot`\n  2 |   prot: 1\n    |   ^^^^ did you mean `port`?\n";
         assert_eq!(report.to_string(), expected);
         assert!(!report.is_ok());
     }
@@ -247,15 +285,28 @@ mod tests {
             Finding::error(None, &"first"),
         ];
         let text = Report::new("f".to_owned(), "", findings, &[]).to_string();
-        assert_eq!(text, "f: error: first\nf:3:1: warning: middle\nf:9:1: error: last\n");
+        assert_eq!(
+            text,
+            "f: error: first\nf:3:1: warning: middle\nf:9:1: error: last\n"
+        );
     }
 
     #[test]
     fn secrets_are_blanked_in_source_lines() {
         let source = "secret: hunter2, more\nkey: |\n  line-one\n  line-two\n";
-        let blank =
-            [Blank::Value { at: at(1, 9, 7), lines: 1 }, Blank::Value { at: at(3, 3, 8), lines: 2 }];
-        let findings = (1..=4).map(|line| Finding::error(Some(at(line, 1, 1)), &"x")).collect();
+        let blank = [
+            Blank::Value {
+                at: at(1, 9, 7),
+                lines: 1,
+            },
+            Blank::Value {
+                at: at(3, 3, 8),
+                lines: 2,
+            },
+        ];
+        let findings = (1..=4)
+            .map(|line| Finding::error(Some(at(line, 1, 1)), &"x"))
+            .collect();
         let text = Report::new("f".to_owned(), source, findings, &blank).to_string();
         assert!(text.contains("secret: *******, more"), "{text}");
         assert!(!text.contains("hunter2") && !text.contains("line-"), "{text}");

@@ -118,7 +118,9 @@ pub enum PathPatternError {
 impl PathPattern {
     /// `/mcp/{service}`, the path of the default route.
     pub fn by_service() -> Self {
-        Self { segments: vec![Segment::Literal("mcp".to_owned()), Segment::Service] }
+        Self {
+            segments: vec![Segment::Literal("mcp".to_owned()), Segment::Service],
+        }
     }
 
     /// `/`, which every path fits.

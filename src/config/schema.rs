@@ -61,7 +61,9 @@ fn forbid_null(schema: &mut Value) {
 /// The one alternative of `anyOf` that is not `null`.
 fn only_alternative(object: &Map<String, Value>) -> Option<Map<String, Value>> {
     let alternatives = object.get("anyOf")?.as_array()?;
-    let mut real = alternatives.iter().filter(|a| a.get("type").is_none_or(|t| t != "null"));
+    let mut real = alternatives
+        .iter()
+        .filter(|a| a.get("type").is_none_or(|t| t != "null"));
     match (real.next(), real.next()) {
         (Some(Value::Object(only)), None) => Some(only.clone()),
         _ => None,
@@ -97,7 +99,13 @@ pub(super) fn places_of(key: &str) -> Vec<String> {
 
 /// Calls `see` with every key: `mcp.services[].port`, and `mcp.tiers.*` for keys that the operator chooses.
 pub(super) fn visit<'a>(schema: &'a Value, path: &str, see: &mut dyn FnMut(&str, &'a Value)) {
-    let join = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
+    let join = |key: &str| {
+        if path.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{path}.{key}")
+        }
+    };
     if let Some(properties) = schema.get("properties").and_then(Value::as_object) {
         for (key, property) in properties {
             let path = join(key);
@@ -129,10 +137,17 @@ mod tests {
         let mut keys = 0;
         visit(json_schema(), "", &mut |path, schema| {
             keys += 1;
-            let text = schema.get("description").and_then(Value::as_str).unwrap_or_default();
+            let text = schema
+                .get("description")
+                .and_then(Value::as_str)
+                .unwrap_or_default();
             assert!(text.len() > 5, "{path} has no description");
             if schema.get("properties").is_some() {
-                assert_eq!(schema.get("additionalProperties"), Some(&Value::Bool(false)), "{path}");
+                assert_eq!(
+                    schema.get("additionalProperties"),
+                    Some(&Value::Bool(false)),
+                    "{path}"
+                );
             }
         });
         assert!(keys > 80, "only {keys} keys seen");

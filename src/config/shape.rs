@@ -26,17 +26,33 @@ enum Mistake<'a> {
     #[error("{0} has no value: give it one or remove the key")]
     NoValue(&'a str),
     #[error("{key} must be {wanted}, but is {found}")]
-    WrongType { key: &'a str, wanted: &'a str, found: &'static str },
+    WrongType {
+        key: &'a str,
+        wanted: &'a str,
+        found: &'static str,
+    },
     #[error("{key} must be one of {choices}{found}")]
-    NotAChoice { key: &'a str, choices: String, found: String },
+    NotAChoice {
+        key: &'a str,
+        choices: String,
+        found: String,
+    },
     #[error("{key} must be {bounds}")]
     OutOfRange { key: &'a str, bounds: String },
     #[error("{key} has {count} entries; {bounds}")]
-    Length { key: &'a str, count: usize, bounds: String },
+    Length {
+        key: &'a str,
+        count: usize,
+        bounds: String,
+    },
     #[error("{key}: {why}")]
     Format { key: &'a str, why: String },
     #[error("`{key}` is no good key of {owner}: {why}")]
-    BadKey { owner: &'a str, key: &'a str, why: String },
+    BadKey {
+        owner: &'a str,
+        key: &'a str,
+        why: String,
+    },
 }
 
 /// What a walk found.
@@ -58,7 +74,8 @@ impl Shape {
     }
 
     fn complain(&mut self, at: Span, mistake: &Mistake<'_>, hint: Option<String>) {
-        self.findings.push(Finding::error(Some(at), mistake).with_hint(hint));
+        self.findings
+            .push(Finding::error(Some(at), mistake).with_hint(hint));
     }
 
     fn value(&mut self, node: &mut Node, schema: &Value, label: &str) -> Option<Value> {
@@ -104,7 +121,10 @@ impl Shape {
         let mut fit = Map::new();
         for entry in entries {
             if let Some(first) = seen.get(&entry.key) {
-                let mistake = Mistake::RepeatedKey { key: &entry.key, first: *first };
+                let mistake = Mistake::RepeatedKey {
+                    key: &entry.key,
+                    first: *first,
+                };
                 self.complain(entry.key_span, &mistake, None);
                 self.blank(&entry.value);
                 continue;
@@ -127,7 +147,11 @@ impl Shape {
                 fit.insert(entry.key.clone(), value);
             }
         }
-        let required = schema.get("required").and_then(Value::as_array).into_iter().flatten();
+        let required = schema
+            .get("required")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten();
         let mut complete = true;
         for key in required.filter_map(Value::as_str) {
             if !seen.contains_key(key) {
@@ -138,11 +162,24 @@ impl Shape {
         complete.then_some(Value::Object(fit))
     }
 
-    fn free_entry(&mut self, entry: &mut Entry, schema: &Value, values: &Value, label: &str) -> Option<Value> {
-        let format = schema.pointer("/propertyNames/format").and_then(Value::as_str).unwrap_or_default();
+    fn free_entry(
+        &mut self,
+        entry: &mut Entry,
+        schema: &Value,
+        values: &Value,
+        label: &str,
+    ) -> Option<Value> {
+        let format = schema
+            .pointer("/propertyNames/format")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
         let bad_key = formats::check(format, &entry.key).and_then(Result::err);
         if let Some(why) = bad_key.clone() {
-            let mistake = Mistake::BadKey { owner: label, key: &entry.key, why };
+            let mistake = Mistake::BadKey {
+                owner: label,
+                key: &entry.key,
+                why,
+            };
             self.complain(entry.key_span, &mistake, None);
         }
         // The value is walked in any case: it may hold further mistakes.
@@ -152,10 +189,11 @@ impl Shape {
 
     fn unknown(&mut self, entry: &Entry, properties: Option<&Map<String, Value>>) {
         let names = properties.into_iter().flatten().map(|(name, _)| name.as_str());
-        let hint = did_you_mean(&entry.key, names).or_else(|| match schema::places_of(&entry.key).as_slice() {
-            [only] => Some(format!("did you mean `{only}`?")),
-            _ => None,
-        });
+        let hint =
+            did_you_mean(&entry.key, names).or_else(|| match schema::places_of(&entry.key).as_slice() {
+                [only] => Some(format!("did you mean `{only}`?")),
+                _ => None,
+            });
         self.complain(entry.key_span, &Mistake::UnknownKey(&entry.key), hint);
         self.blank(&entry.value);
     }
@@ -167,14 +205,27 @@ impl Shape {
             return None;
         };
         let count = items.len();
-        let bound = |key| schema.get(key).and_then(Value::as_u64).and_then(|n| usize::try_from(n).ok());
+        let bound = |key| {
+            schema
+                .get(key)
+                .and_then(Value::as_u64)
+                .and_then(|n| usize::try_from(n).ok())
+        };
         let bounds = match (bound("minItems"), bound("maxItems")) {
             (Some(min), _) if count < min => Some(format!("at least {min}")),
             (_, Some(max)) if count > max => Some(format!("at most {max}")),
             _ => None,
         };
         if let Some(bounds) = bounds {
-            self.complain(span, &Mistake::Length { key: label, count, bounds }, None);
+            self.complain(
+                span,
+                &Mistake::Length {
+                    key: label,
+                    count,
+                    bounds,
+                },
+                None,
+            );
         }
         let item_label = format!("an entry of {label}");
         let mut fit = Vec::new();
@@ -194,6 +245,7 @@ impl Shape {
                 self.complain(node.span, &Mistake::NoValue(label), None);
                 None
             }
+            Kind::Scalar(scalar) if scalar.class == Class::Broken => None,
             Kind::Scalar(scalar) => Some(scalar.clone()),
             _ => {
                 let wanted = match schema.get("type").and_then(Value::as_str) {
@@ -218,7 +270,15 @@ impl Shape {
         };
         let quoted: Vec<String> = choices.iter().map(|c| format!("`{c}`")).collect();
         let hint = did_you_mean(&scalar.text, choices.iter().copied());
-        self.complain(at, &Mistake::NotAChoice { key: label, choices: quoted.join(", "), found }, hint);
+        self.complain(
+            at,
+            &Mistake::NotAChoice {
+                key: label,
+                choices: quoted.join(", "),
+                found,
+            },
+            hint,
+        );
         None
     }
 
@@ -228,14 +288,25 @@ impl Shape {
             "true" if typed => Some(Value::Bool(true)),
             "false" if typed => Some(Value::Bool(false)),
             _ => {
-                let mistake = Mistake::WrongType { key: label, wanted: "`true` or `false`", found: kind_name(scalar) };
+                let mistake = Mistake::WrongType {
+                    key: label,
+                    wanted: "`true` or `false`",
+                    found: kind_name(scalar),
+                };
                 self.complain(at, &mistake, None);
                 None
             }
         }
     }
 
-    fn number(&mut self, at: Span, scalar: &Scalar, schema: &Value, label: &str, whole: bool) -> Option<Value> {
+    fn number(
+        &mut self,
+        at: Span,
+        scalar: &Scalar,
+        schema: &Value,
+        label: &str,
+        whole: bool,
+    ) -> Option<Value> {
         let parsed = if whole {
             scalar.text.parse::<i64>().ok().map(Number::from)
         } else {
@@ -245,7 +316,11 @@ impl Shape {
         let Some(number) = parsed.clone().filter(|_| typed) else {
             let wanted = if whole { "a whole number" } else { "a number" };
             let hint = parsed.map(|_| "remove the quotes".to_owned());
-            let mistake = Mistake::WrongType { key: label, wanted, found: kind_name(scalar) };
+            let mistake = Mistake::WrongType {
+                key: label,
+                wanted,
+                found: kind_name(scalar),
+            };
             self.complain(at, &mistake, hint);
             return None;
         };
@@ -267,9 +342,21 @@ impl Shape {
     fn wrong_type(&mut self, node: &Node, wanted: &str, label: &str) {
         let mistake = match &node.kind {
             Kind::Scalar(scalar) if scalar.class == Class::Null => Mistake::NoValue(label),
-            Kind::Scalar(scalar) => Mistake::WrongType { key: label, wanted, found: kind_name(scalar) },
-            Kind::Seq(_) => Mistake::WrongType { key: label, wanted, found: "a list" },
-            Kind::Map(_) => Mistake::WrongType { key: label, wanted, found: "a mapping" },
+            Kind::Scalar(scalar) => Mistake::WrongType {
+                key: label,
+                wanted,
+                found: kind_name(scalar),
+            },
+            Kind::Seq(_) => Mistake::WrongType {
+                key: label,
+                wanted,
+                found: "a list",
+            },
+            Kind::Map(_) => Mistake::WrongType {
+                key: label,
+                wanted,
+                found: "a mapping",
+            },
         };
         self.complain(node.span, &mistake, None);
     }
@@ -277,7 +364,10 @@ impl Shape {
     /// Keeps everything under a node out of the report.
     fn blank(&mut self, node: &Node) {
         match &node.kind {
-            Kind::Scalar(_) => self.blanks.push(Blank::Value { at: node.span, lines: node.span.lines }),
+            Kind::Scalar(_) => self.blanks.push(Blank::Value {
+                at: node.span,
+                lines: node.span.lines,
+            }),
             Kind::Seq(items) => items.iter().for_each(|item| self.blank(item)),
             Kind::Map(entries) => entries.iter().for_each(|entry| self.blank(&entry.value)),
         }
@@ -290,7 +380,7 @@ fn kind_name(scalar: &Scalar) -> &'static str {
         Class::Bool => "a truth value",
         Class::Int => "a whole number",
         Class::Float => "a number",
-        Class::Text => "a text",
+        Class::Text | Class::Broken => "a text",
         Class::Substituted => "another text after substitution",
     }
 }

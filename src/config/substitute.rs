@@ -37,7 +37,12 @@ pub(super) enum SubstituteError {
 }
 
 /// Substitutes every scalar of a tree; one finding for each that could not be.
-pub(super) fn substitute(node: &mut Node, dialect: Dialect, variables: Variables<'_>, findings: &mut Vec<Finding>) {
+pub(super) fn substitute(
+    node: &mut Node,
+    dialect: Dialect,
+    variables: Variables<'_>,
+    findings: &mut Vec<Finding>,
+) {
     match &mut node.kind {
         Kind::Scalar(scalar) if scalar.class == Class::Text && scalar.text.contains('$') => {
             match expand(&scalar.text, dialect, variables) {
@@ -46,15 +51,22 @@ pub(super) fn substitute(node: &mut Node, dialect: Dialect, variables: Variables
                     scalar.class = Class::Substituted;
                 }
                 Ok(_) => {}
-                Err(error) => findings.push(Finding::error(Some(node.span), &error)),
+                Err(error) => {
+                    findings.push(Finding::error(Some(node.span), &error));
+                    scalar.class = Class::Broken;
+                }
             }
         }
         Kind::Scalar(_) => {}
         Kind::Seq(items) => {
-            items.iter_mut().for_each(|item| substitute(item, dialect, variables, findings));
+            items
+                .iter_mut()
+                .for_each(|item| substitute(item, dialect, variables, findings));
         }
         Kind::Map(entries) => {
-            entries.iter_mut().for_each(|e| substitute(&mut e.value, dialect, variables, findings));
+            entries
+                .iter_mut()
+                .for_each(|e| substitute(&mut e.value, dialect, variables, findings));
         }
     }
 }
@@ -107,15 +119,24 @@ fn lookup(inner: &str, dialect: Dialect, variables: Variables<'_>) -> Result<Str
 }
 
 fn is_name(text: &str) -> bool {
-    let first = text.bytes().next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
+    let first = text
+        .bytes()
+        .next()
+        .is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
     first && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
 fn read(path: &str) -> Result<String, SubstituteError> {
-    let failed = |why: &dyn std::fmt::Display| SubstituteError::File { path: path.to_owned(), why: why.to_string() };
+    let failed = |why: &dyn std::fmt::Display| SubstituteError::File {
+        path: path.to_owned(),
+        why: why.to_string(),
+    };
     let text = super::files::read_text(Path::new(path), MAX_FILE).map_err(|error| failed(&error))?;
     // Secret files mostly end in one line break that is no part of the secret.
-    let text = text.strip_suffix('\n').map(|t| t.strip_suffix('\r').unwrap_or(t)).unwrap_or(&text);
+    let text = text
+        .strip_suffix('\n')
+        .map(|t| t.strip_suffix('\r').unwrap_or(t))
+        .unwrap_or(&text);
     Ok(text.to_owned())
 }
 
@@ -157,7 +178,12 @@ mod tests {
     #[test]
     fn mistakes_say_what_to_do() {
         assert_eq!(edge("${NONE}"), Err(SubstituteError::NotSet("NONE".to_owned())));
-        assert!(edge("${NONE}").unwrap_err().to_string().contains("`${NONE:-default}`"));
+        assert!(
+            edge("${NONE}")
+                .unwrap_err()
+                .to_string()
+                .contains("`${NONE:-default}`")
+        );
         assert_eq!(edge("a ${USER"), Err(SubstituteError::NotClosed));
         for bad in ["${}", "${A B}", "${1X}", "${env:USER}"] {
             assert!(matches!(edge(bad), Err(SubstituteError::BadName(_))), "{bad}");
@@ -169,8 +195,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("secret");
         std::fs::write(&path, "s3cret\r\n").unwrap();
-        assert_eq!(edge(&format!("${{file:{}}}", path.display())).as_deref(), Ok("s3cret"));
-        assert!(matches!(edge("${file:/no/such/file}"), Err(SubstituteError::File { .. })));
+        assert_eq!(
+            edge(&format!("${{file:{}}}", path.display())).as_deref(),
+            Ok("s3cret")
+        );
+        assert!(matches!(
+            edge("${file:/no/such/file}"),
+            Err(SubstituteError::File { .. })
+        ));
         std::fs::write(&path, vec![b'x'; 70_000]).unwrap();
         let error = edge(&format!("${{file:{}}}", path.display())).unwrap_err();
         assert!(error.to_string().contains("larger than"), "{error}");
@@ -180,7 +212,10 @@ mod tests {
     fn claude_code_knows_variables_only() {
         let claude = |text: &str| expand(text, Dialect::ClaudeCode, &variables);
         assert_eq!(claude("${USER} $${USER}").as_deref(), Ok("ann $ann"));
-        assert_eq!(claude("${file:/etc/passwd} ${open").as_deref(), Ok("${file:/etc/passwd} ${open"));
+        assert_eq!(
+            claude("${file:/etc/passwd} ${open").as_deref(),
+            Ok("${file:/etc/passwd} ${open")
+        );
         assert_eq!(claude("${NONE}"), Err(SubstituteError::NotSet("NONE".to_owned())));
     }
 
@@ -190,8 +225,13 @@ mod tests {
         let mut findings = Vec::new();
         substitute(&mut root, Dialect::Edge, &variables, &mut findings);
         assert!(findings.is_empty());
-        let Kind::Scalar(scalar) = &root.get("a").unwrap().value.kind else { panic!("one scalar") };
-        assert_eq!((scalar.text.as_str(), scalar.class), ("a: [b, \"c\"]\n- d", Class::Substituted));
+        let Kind::Scalar(scalar) = &root.get("a").unwrap().value.kind else {
+            panic!("one scalar")
+        };
+        assert_eq!(
+            (scalar.text.as_str(), scalar.class),
+            ("a: [b, \"c\"]\n- d", Class::Substituted)
+        );
         assert!(root.get("k${USER}").is_some(), "keys are left alone");
     }
 }

@@ -67,9 +67,25 @@ pub(super) enum Class {
     Text,
     /// The result of a substitution: text from outside the file, which the key that wants it may read as a number.
     Substituted,
+    /// A text whose substitution failed, which has been reported: nothing more is to be said of it.
+    Broken,
 }
 
 impl Node {
+    /// A document with nothing in it.
+    pub(super) fn empty() -> Self {
+        let span = Span {
+            line: 1,
+            column: 1,
+            len: 1,
+            lines: 1,
+        };
+        Self {
+            span,
+            kind: Kind::Map(Vec::new()),
+        }
+    }
+
     /// Reads one document.
     ///
     /// # Errors
@@ -99,7 +115,11 @@ impl Node {
             };
             let Some((key, value)) = next else { break };
             node = value;
-            found = Some(if matches!(node.kind, Kind::Scalar(_)) { node.span } else { key });
+            found = Some(if matches!(node.kind, Kind::Scalar(_)) {
+                node.span
+            } else {
+                key
+            });
         }
         found
     }
@@ -133,7 +153,11 @@ enum RawKind {
 
 impl RawNode {
     fn settle(self, source: &str) -> Node {
-        let Spanned { value, referenced, defined } = self.0;
+        let Spanned {
+            value,
+            referenced,
+            defined,
+        } = self.0;
         let scalar = |class, text| Kind::Scalar(Scalar { class, text });
         // A number's text is where it was defined, also when an alias refers to it.
         let written = || slice(source, defined).unwrap_or_default().to_owned();
@@ -269,7 +293,12 @@ mod tests {
         let pad = " ".repeat(depth);
         let s = node.span;
         match &node.kind {
-            Kind::Scalar(v) => writeln!(out, "{pad}{:?} {:?} @{}:{}+{}", v.class, v.text, s.line, s.column, s.len).unwrap(),
+            Kind::Scalar(v) => writeln!(
+                out,
+                "{pad}{:?} {:?} @{}:{}+{}",
+                v.class, v.text, s.line, s.column, s.len
+            )
+            .unwrap(),
             Kind::Seq(items) => {
                 writeln!(out, "{pad}seq @{}:{}", s.line, s.column).unwrap();
                 for i in items {
@@ -319,15 +348,28 @@ map @1:1
     #[test]
     fn an_alias_is_where_it_is_used() {
         let root = Node::parse("d: &x {port: 80, port: 81}\ne: *x\n").unwrap();
-        assert_eq!(root.get("e").unwrap().value.get("port").unwrap().value.span.line, 2);
-        let Kind::Map(entries) = &root.get("d").unwrap().value.kind else { panic!("a mapping") };
-        assert_eq!(entries.len(), 2, "a repeated key is kept for the one who reports it");
+        assert_eq!(
+            root.get("e").unwrap().value.get("port").unwrap().value.span.line,
+            2
+        );
+        let Kind::Map(entries) = &root.get("d").unwrap().value.kind else {
+            panic!("a mapping")
+        };
+        assert_eq!(
+            entries.len(),
+            2,
+            "a repeated key is kept for the one who reports it"
+        );
     }
 
     #[test]
     fn json_with_tabs_is_yaml_enough() {
         let root = Node::parse("{\n\t\"a\": {\"b\": [1,\t2]}\n}\n").unwrap();
-        assert_eq!(root.locate(&[Step::Key("a"), Step::Key("b"), Step::Index(1)]).map(|s| (s.line, s.column)), Some((3 - 1, 17)));
+        assert_eq!(
+            root.locate(&[Step::Key("a"), Step::Key("b"), Step::Index(1)])
+                .map(|s| (s.line, s.column)),
+            Some((3 - 1, 17))
+        );
     }
 
     #[test]

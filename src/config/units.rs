@@ -18,8 +18,13 @@ pub(super) enum DurationError {
 }
 
 /// Milliseconds in each unit, the largest first, so that printing finds the shortest form.
-const TIME_UNITS: [(&str, u64); 5] =
-    [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+const TIME_UNITS: [(&str, u64); 5] = [
+    ("d", 86_400_000),
+    ("h", 3_600_000),
+    ("m", 60_000),
+    ("s", 1_000),
+    ("ms", 1),
+];
 
 /// Longest accepted duration: far above any use, far below what timers overflow at.
 const MAX_DURATION: Duration = Duration::from_secs(365 * 86_400);
@@ -29,7 +34,10 @@ pub(super) fn parse_duration(text: &str) -> Result<Duration, DurationError> {
     if unit.is_empty() {
         return Err(DurationError::NoUnit(number));
     }
-    let (_, factor) = TIME_UNITS.iter().find(|(name, _)| *name == unit).ok_or(DurationError::Syntax)?;
+    let (_, factor) = TIME_UNITS
+        .iter()
+        .find(|(name, _)| *name == unit)
+        .ok_or(DurationError::Syntax)?;
     let millis = number.checked_mul(*factor).ok_or(DurationError::TooLong)?;
     let duration = Duration::from_millis(millis);
     if duration > MAX_DURATION {
@@ -76,7 +84,9 @@ pub(super) fn parse_size(text: &str) -> Result<u64, SizeError> {
     let factor = if unit.is_empty() {
         1
     } else {
-        let known = SIZE_UNITS.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit));
+        let known = SIZE_UNITS
+            .iter()
+            .find(|(name, _)| name.eq_ignore_ascii_case(unit));
         known.ok_or(SizeError::Syntax)?.1
     };
     match number.checked_mul(factor) {
@@ -108,7 +118,13 @@ mod tests {
 
     #[test]
     fn durations_read_and_print() {
-        let cases = [("500ms", 500), ("10s", 10_000), ("5m", 300_000), ("2h", 7_200_000), ("1d", 86_400_000)];
+        let cases = [
+            ("500ms", 500),
+            ("10s", 10_000),
+            ("5m", 300_000),
+            ("2h", 7_200_000),
+            ("1d", 86_400_000),
+        ];
         for (text, millis) in cases {
             let duration = Duration::from_millis(millis);
             assert_eq!(parse_duration(text), Ok(duration));
@@ -126,7 +142,10 @@ mod tests {
             assert_eq!(parse_duration(bad), Err(DurationError::Syntax), "{bad}");
         }
         assert_eq!(parse_duration("366d"), Err(DurationError::TooLong));
-        assert_eq!(parse_duration("18446744073709551615d"), Err(DurationError::TooLong));
+        assert_eq!(
+            parse_duration("18446744073709551615d"),
+            Err(DurationError::TooLong)
+        );
     }
 
     #[test]

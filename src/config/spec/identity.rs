@@ -77,7 +77,10 @@ pub(crate) const BUILT_IN_TIERS: [&str; 3] = ["free", "pro", "enterprise"];
 pub(super) fn tiers_schema(generator: &mut SchemaGenerator) -> Schema {
     let mut schema = Table::<TierName, TierSpec>::json_schema(generator);
     let tiers = BUILT_IN_TIERS.map(|name| (name.to_owned(), serde_json::to_value(TierSpec::built_in(name))));
-    let defaults = tiers.into_iter().filter_map(|(name, tier)| Some((name, tier.ok()?))).collect();
+    let defaults = tiers
+        .into_iter()
+        .filter_map(|(name, tier)| Some((name, tier.ok()?)))
+        .collect();
     schema.insert("default".to_owned(), serde_json::Value::Object(defaults));
     schema
 }

@@ -13,15 +13,13 @@ mod service;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub(super) use edge::{AdminAuthSpec, EdgeSpec, TlsSpec};
+pub(super) use edge::{EdgeSpec, TlsSpec};
 pub(super) use identity::{AlgorithmSpec, AnonymousSpec, AuthSpec, ClientSpec, JwtSpec, TierSpec};
 pub(super) use later::{AlertsSpec, AuditSpec, DockerSpec};
-pub(super) use route::{MatchSpec, RouteSpec, RouteTimeoutsSpec};
-pub(super) use service::{
-    IsolationSpec, PoolBySpec, ProcessesSpec, ReplicasSpec, ResourceLimitsSpec, ServiceSpec, TimeoutsSpec,
-};
+pub(super) use route::{MatchSpec, RouteSpec};
+pub(super) use service::{IsolationSpec, ServiceSpec};
 
-use super::formats::Table;
+use super::formats::{Table, Text};
 use super::names::{ClientKey, TierName};
 
 /// The configuration of mcp-edge.
@@ -52,6 +50,23 @@ impl Default for Spec {
             audit: AuditSpec::default(),
             alerts: AlertsSpec::default(),
             routes: vec![RouteSpec::by_path()],
+        }
+    }
+}
+
+impl Spec {
+    /// Puts the built-in tiers in, and their values where a tier of the file says nothing.
+    pub(crate) fn fill(&mut self) {
+        let tiers = &mut self.mcp.tiers.0;
+        let written = std::mem::take(tiers);
+        for name in identity::BUILT_IN_TIERS {
+            if let Ok(key) = name.parse() {
+                tiers.insert(Text(key), TierSpec::built_in(name));
+            }
+        }
+        for (name, tier) in written {
+            let tier = tier.or_built_in(name.0.as_str());
+            tiers.insert(name, tier);
         }
     }
 }

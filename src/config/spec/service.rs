@@ -171,7 +171,11 @@ pub(crate) struct ProcessesSpec {
 
 impl Default for ProcessesSpec {
     fn default() -> Self {
-        Self { max: 32, idle_stop: Text(Idle(Some(Duration::from_secs(600)))), warm: 1 }
+        Self {
+            max: 32,
+            idle_stop: Text(Idle(Some(Duration::from_secs(600)))),
+            warm: 1,
+        }
     }
 }
 
@@ -191,7 +195,11 @@ pub(crate) struct ReplicasSpec {
 
 impl Default for ReplicasSpec {
     fn default() -> Self {
-        Self { min: 1, max: 3, idle_stop: Text(Idle(None)) }
+        Self {
+            min: 1,
+            max: 3,
+            idle_stop: Text(Idle(None)),
+        }
     }
 }
 
@@ -212,6 +220,11 @@ pub(crate) struct TimeoutsSpec {
 impl Default for TimeoutsSpec {
     fn default() -> Self {
         let seconds = |n| Text(Timeout(Duration::from_secs(n)));
-        Self { first_byte: seconds(60), idle: seconds(300), total: seconds(900), start: seconds(30) }
+        Self {
+            first_byte: seconds(60),
+            idle: seconds(300),
+            total: seconds(900),
+            start: seconds(30),
+        }
     }
 }
