@@ -19,7 +19,9 @@ const RANDOM: usize = 32;
 pub enum KeyFileError {
     #[error("the key file {path}: {source}")]
     File { path: PathBuf, source: io::Error },
-    #[error("the key file {0} can be read by others; run `chmod 600 {0}`, or remove it to have a new one made")]
+    #[error(
+        "the key file {0} can be read by others; run `chmod 600 {0}`, or remove it to have a new one made"
+    )]
     Open(PathBuf),
     #[error("the system gives no random numbers: {0}")]
     Random(getrandom::Error),
@@ -38,7 +40,10 @@ pub fn secret(key: &IssuerKey) -> Result<SecretString, KeyFileError> {
 
 /// What the file holds; `None` if there is none.
 fn read(path: &Path) -> Option<Result<SecretString, KeyFileError>> {
-    let failed = |source| KeyFileError::File { path: path.to_owned(), source };
+    let failed = |source| KeyFileError::File {
+        path: path.to_owned(),
+        source,
+    };
     let mut file = match std::fs::File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
@@ -57,14 +62,25 @@ fn read(path: &Path) -> Option<Result<SecretString, KeyFileError>> {
 }
 
 fn make(path: &Path) -> Result<SecretString, KeyFileError> {
-    let failed = |source| KeyFileError::File { path: path.to_owned(), source };
+    let failed = |source| KeyFileError::File {
+        path: path.to_owned(),
+        source,
+    };
     let mut random = [0_u8; RANDOM];
     getrandom::fill(&mut random).map_err(KeyFileError::Random)?;
     let text: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
     if let Some(dir) = path.parent() {
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)
+            .map_err(failed)?;
     }
-    let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    let file = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path);
     let mut file = match file {
         Ok(file) => file,
         // Another process was faster: its secret is the one.
@@ -73,7 +89,9 @@ fn make(path: &Path) -> Result<SecretString, KeyFileError> {
         }
         Err(error) => return Err(failed(error)),
     };
-    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
+    file.write_all(text.as_bytes())
+        .and_then(|()| file.sync_all())
+        .map_err(failed)?;
     Ok(text.into())
 }
 
@@ -91,7 +109,10 @@ mod tests {
         let first = secret(&key).unwrap();
         assert_eq!(first.expose_secret().len(), 64);
         assert_eq!(secret(&key).unwrap().expose_secret(), first.expose_secret());
-        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
         assert!(matches!(secret(&key), Err(KeyFileError::Open(_))));
     }

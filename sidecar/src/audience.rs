@@ -26,7 +26,10 @@ struct Inner {
 
 impl Audience {
     pub(crate) fn join(&self, session: &Arc<Session>) {
-        self.inner.lock().sessions.insert(session.number(), Arc::downgrade(session));
+        self.inner
+            .lock()
+            .sessions
+            .insert(session.number(), Arc::downgrade(session));
     }
 
     /// Removes a session; the resources that nobody watches any more.
@@ -60,7 +63,9 @@ impl Audience {
     /// True if nobody else watches it, so that the server has to be told.
     pub(crate) fn unwatch(&self, session: u64, uri: &str) -> bool {
         let mut inner = self.inner.lock();
-        let Some(watchers) = inner.watchers.get_mut(uri) else { return true };
+        let Some(watchers) = inner.watchers.get_mut(uri) else {
+            return true;
+        };
         watchers.retain(|number| *number != session);
         if !watchers.is_empty() {
             return false;
@@ -76,7 +81,9 @@ impl Audience {
             None => inner.sessions.values().filter_map(Weak::upgrade).collect(),
             Some(uri) => {
                 let watchers = inner.watchers.get(uri).into_iter().flatten();
-                watchers.filter_map(|number| inner.sessions.get(number)?.upgrade()).collect()
+                watchers
+                    .filter_map(|number| inner.sessions.get(number)?.upgrade())
+                    .collect()
             }
         }
     }

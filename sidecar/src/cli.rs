@@ -28,7 +28,12 @@ const MAX_CONTROL_LINE: u64 = 1 << 20;
 #[command(name = "mcp-sidecar", version)]
 struct Args {
     /// Listen on this address; port 0 is the system's choice
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080", conflicts_with = "uds")]
+    #[arg(
+        long,
+        value_name = "ADDRESS:PORT",
+        default_value = "127.0.0.1:8080",
+        conflicts_with = "uds"
+    )]
     listen: SocketAddr,
     /// Listen on this Unix socket instead
     #[arg(long, value_name = "PATH")]
@@ -134,7 +139,9 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
 fn log() {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr);
     // A second start, which only a test could ask for, keeps the first one's settings.
     if io::stderr().is_terminal() {
         builder.with_target(false).try_init().ok();
@@ -160,7 +167,9 @@ fn plan(args: Args) -> Result<Plan, StartError> {
     }
     let bind = match args.uds {
         Some(path) => Bind::Unix(path),
-        None if token.is_none() && !args.listen.ip().is_loopback() => return Err(StartError::Open(args.listen)),
+        None if token.is_none() && !args.listen.ip().is_loopback() => {
+            return Err(StartError::Open(args.listen));
+        }
         None => Bind::Tcp(args.listen),
     };
     let mut words = args.command.into_iter();
@@ -172,7 +181,10 @@ fn plan(args: Args) -> Result<Plan, StartError> {
     };
     let settings = Settings {
         command,
-        limits: ProcessLimits { max_line: args.max_line, ..ProcessLimits::default() },
+        limits: ProcessLimits {
+            max_line: args.max_line,
+            ..ProcessLimits::default()
+        },
         isolation: match args.isolation {
             IsolationArg::Client => Isolation::Client,
             IsolationArg::Shared => Isolation::Shared,
@@ -204,7 +216,10 @@ fn read_control() -> Result<Control, StartError> {
 }
 
 fn read_token(path: &Path) -> Result<String, StartError> {
-    let failed = |source| StartError::TokenFile { path: path.to_owned(), source };
+    let failed = |source| StartError::TokenFile {
+        path: path.to_owned(),
+        source,
+    };
     let mode = std::fs::metadata(path).map_err(failed)?.permissions().mode();
     if mode & 0o077 != 0 {
         return Err(StartError::TokenFileOpen(path.to_owned()));
@@ -213,15 +228,24 @@ fn read_token(path: &Path) -> Result<String, StartError> {
 }
 
 fn endpoint_id(text: &str) -> Result<String, String> {
-    let good = text.len() == 8 && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
-    if good { Ok(text.to_owned()) } else { Err("8 lower-case letters and digits".to_owned()) }
+    let good = text.len() == 8
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    if good {
+        Ok(text.to_owned())
+    } else {
+        Err("8 lower-case letters and digits".to_owned())
+    }
 }
 
 /// `500ms`, `10s`, `5m`, `2h`, `1d`.
 fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
-    let number: u64 = number.parse().map_err(|_| "a number and a unit, such as 10s".to_owned())?;
+    let number: u64 = number
+        .parse()
+        .map_err(|_| "a number and a unit, such as 10s".to_owned())?;
     let seconds = |factor: u64| number.checked_mul(factor).map(Duration::from_secs);
     let time = match unit {
         "ms" => Some(Duration::from_millis(number)),
@@ -231,14 +255,17 @@ fn duration(text: &str) -> Result<Duration, String> {
         "d" => seconds(86_400),
         _ => return Err("the unit is one of ms, s, m, h, d".to_owned()),
     };
-    time.filter(|time| !time.is_zero()).ok_or_else(|| "the time is zero or too long".to_owned())
+    time.filter(|time| !time.is_zero())
+        .ok_or_else(|| "the time is zero or too long".to_owned())
 }
 
 /// Plain bytes, or `512MB`, `16MiB` and their like.
 fn size(text: &str) -> Result<usize, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
-    let number: usize = number.parse().map_err(|_| "a number of bytes, such as 16MiB".to_owned())?;
+    let number: usize = number
+        .parse()
+        .map_err(|_| "a number of bytes, such as 16MiB".to_owned())?;
     let factor = match unit {
         "" | "B" => 1,
         "kB" | "KB" => 1000,
@@ -249,7 +276,10 @@ fn size(text: &str) -> Result<usize, String> {
         "GiB" => 1 << 30,
         _ => return Err("the unit is one of B, KB, KiB, MB, MiB, GB, GiB".to_owned()),
     };
-    number.checked_mul(factor).filter(|size| *size > 0).ok_or_else(|| "the size is zero or too large".to_owned())
+    number
+        .checked_mul(factor)
+        .filter(|size| *size > 0)
+        .ok_or_else(|| "the size is zero or too large".to_owned())
 }
 
 #[cfg(test)]

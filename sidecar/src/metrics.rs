@@ -38,19 +38,31 @@ impl Metrics {
     pub(crate) fn new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
         let requests = IntCounterVec::new(
-            Opts::new("mcp_sidecar_requests_total", "Requests of clients by era and method."),
+            Opts::new(
+                "mcp_sidecar_requests_total",
+                "Requests of clients by era and method.",
+            ),
             &["era", "method"],
         )?;
         let dropped = IntCounterVec::new(
-            Opts::new("mcp_sidecar_messages_dropped_total", "Messages that reached nobody, by kind."),
+            Opts::new(
+                "mcp_sidecar_messages_dropped_total",
+                "Messages that reached nobody, by kind.",
+            ),
             &["kind"],
         )?;
-        let junk_lines =
-            IntCounter::new("mcp_sidecar_junk_lines_total", "Lines on the server's stdout that are no message.")?;
-        let restarts =
-            IntCounter::new("mcp_sidecar_restarts_total", "Server processes that ended without being told to.")?;
-        let evictions =
-            IntCounter::new("mcp_sidecar_evictions_total", "Idle processes stopped to make room for another.")?;
+        let junk_lines = IntCounter::new(
+            "mcp_sidecar_junk_lines_total",
+            "Lines on the server's stdout that are no message.",
+        )?;
+        let restarts = IntCounter::new(
+            "mcp_sidecar_restarts_total",
+            "Server processes that ended without being told to.",
+        )?;
+        let evictions = IntCounter::new(
+            "mcp_sidecar_evictions_total",
+            "Idle processes stopped to make room for another.",
+        )?;
         let processes = IntGauge::new("mcp_sidecar_processes", "Server processes running now.")?;
         let sessions = IntGauge::new("mcp_sidecar_sessions", "Legacy sessions open now.")?;
         let streams = IntGauge::new("mcp_sidecar_streams", "Event streams open now.")?;
@@ -62,7 +74,17 @@ impl Metrics {
         registry.register(Box::new(processes.clone()))?;
         registry.register(Box::new(sessions.clone()))?;
         registry.register(Box::new(streams.clone()))?;
-        Ok(Self { registry, requests, dropped, junk_lines, restarts, evictions, processes, sessions, streams })
+        Ok(Self {
+            registry,
+            requests,
+            dropped,
+            junk_lines,
+            restarts,
+            evictions,
+            processes,
+            sessions,
+            streams,
+        })
     }
 
     /// Counts one request of a client.

@@ -91,7 +91,12 @@ pub(crate) struct Fault {
 
 impl Fault {
     pub(crate) fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into(), retry_after: None, data: Vec::new() }
+        Self {
+            reason,
+            message: message.into(),
+            retry_after: None,
+            data: Vec::new(),
+        }
     }
 
     /// Waiting that long helps.
@@ -115,7 +120,12 @@ impl Fault {
             Down::Draining => (Reason::Draining, Some(Duration::from_secs(1))),
             Down::TooManyCalls => (Reason::TooManyCalls, Some(Duration::from_secs(1))),
         };
-        Self { reason, message: down.to_string(), retry_after: after, data: Vec::new() }
+        Self {
+            reason,
+            message: down.to_string(),
+            retry_after: after,
+            data: Vec::new(),
+        }
     }
 
     pub(crate) fn status(&self) -> u16 {
@@ -128,7 +138,8 @@ impl Fault {
 
     /// For the `Retry-After` header: whole seconds, at least one.
     pub(crate) fn retry_seconds(&self) -> Option<u64> {
-        self.retry_after.map(|after| after.as_millis().div_ceil(1000).max(1) as u64)
+        self.retry_after
+            .map(|after| after.as_millis().div_ceil(1000).max(1) as u64)
     }
 
     /// The JSON-RPC error message; `id` is raw JSON, absent if it was not read.
@@ -154,12 +165,18 @@ mod tests {
 
     #[test]
     fn a_fault_says_why_and_when_to_retry() {
-        let down = Down::Restarting { why: "killed by signal 9".into(), retry_after: Duration::from_millis(1200) };
+        let down = Down::Restarting {
+            why: "killed by signal 9".into(),
+            retry_after: Duration::from_millis(1200),
+        };
         let fault = Fault::of_down(&down);
         let body: Value = serde_json::from_slice(&fault.body(Some(b"\"a\"")).parts().concat()).unwrap();
         assert_eq!(body["id"], "a");
         assert_eq!(body["error"]["code"], 503);
-        assert_eq!(body["error"]["data"], json!({"reason": "server_restarting", "retryAfterMs": 1200}));
+        assert_eq!(
+            body["error"]["data"],
+            json!({"reason": "server_restarting", "retryAfterMs": 1200})
+        );
         assert_eq!(fault.retry_seconds(), Some(2));
     }
 
@@ -167,13 +184,24 @@ mod tests {
     fn codes_stay_outside_the_reserved_range_unless_the_specification_names_them() {
         let named = [-32700, -32600, -32601, -32602, -32020, -32022];
         for reason in [
-            Reason::BadRequest, Reason::SessionMissing, Reason::SessionUnknown, Reason::NoRoute,
-            Reason::MethodNotAllowed, Reason::ServerRestarting, Reason::NoProcess, Reason::Draining,
+            Reason::BadRequest,
+            Reason::SessionMissing,
+            Reason::SessionUnknown,
+            Reason::NoRoute,
+            Reason::MethodNotAllowed,
+            Reason::ServerRestarting,
+            Reason::NoProcess,
+            Reason::Draining,
         ] {
             let (status, code, _) = reason.row();
             assert_eq!(i64::from(status), code);
         }
-        for reason in [Reason::ParseError, Reason::InvalidRequest, Reason::MetaMissing, Reason::HeaderMismatch] {
+        for reason in [
+            Reason::ParseError,
+            Reason::InvalidRequest,
+            Reason::MetaMissing,
+            Reason::HeaderMismatch,
+        ] {
             assert!(named.contains(&reason.row().1));
         }
     }

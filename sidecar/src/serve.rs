@@ -59,7 +59,9 @@ pub(crate) struct Plan {
 /// Nothing was started: the address, the token or the system.
 pub(crate) fn run(plan: Plan) -> Result<(), StartError> {
     harden(plan.lifeline)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(serve(plan))
 }
 
@@ -94,7 +96,8 @@ impl Listener {
             }
             Bind::Unix(path) => {
                 let shown = path.display().to_string();
-                let listener = UnixListener::bind(&path).map_err(|error| StartError::Listen(shown.clone(), error))?;
+                let listener =
+                    UnixListener::bind(&path).map_err(|error| StartError::Listen(shown.clone(), error))?;
                 Ok((Self::Unix(listener, path), shown))
             }
         }
@@ -120,7 +123,11 @@ async fn serve(plan: Plan) -> Result<(), StartError> {
     let named = matches!(listener, Listener::Tcp(_));
     let guard = match plan.token {
         Some(token) => Guard::Token(token),
-        None => Guard::Local { hosts: plan.allowed_hosts, origins: plan.allowed_origins, named },
+        None => Guard::Local {
+            hosts: plan.allowed_hosts,
+            origins: plan.allowed_origins,
+            named,
+        },
     };
     let seed = getrandom::u64().map_err(io::Error::other)?;
     let processes = Processes::new(plan.settings, Arc::clone(&metrics), seed);
@@ -140,7 +147,12 @@ async fn serve(plan: Plan) -> Result<(), StartError> {
     tasks.spawn(Arc::clone(&processes).watch_health());
     tasks.spawn(Arc::clone(&processes).sweep(Arc::clone(&sessions)));
     say(&format!("listening {shown}\n"));
-    tracing::info!(address = shown, service = app.service, endpoint = app.endpoint, "listening");
+    tracing::info!(
+        address = shown,
+        service = app.service,
+        endpoint = app.endpoint,
+        "listening"
+    );
     let connections = TaskTracker::new();
     tokio::select! {
         () = accept(&listener, &app, &connections) => {}
@@ -156,7 +168,9 @@ async fn serve(plan: Plan) -> Result<(), StartError> {
     processes.shut_down(STOP).await;
     connections.close();
     // Answers that are ready go out; a connection that only waits for a next request is not waited for.
-    tokio::time::timeout(Duration::from_millis(200), connections.wait()).await.ok();
+    tokio::time::timeout(Duration::from_millis(200), connections.wait())
+        .await
+        .ok();
     Ok(())
 }
 
@@ -170,7 +184,11 @@ fn random_endpoint() -> io::Result<String> {
     const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
     let mut random = [0_u8; 8];
     getrandom::fill(&mut random).map_err(io::Error::other)?;
-    let letter = |byte: &u8| ALPHABET.get(usize::from(byte % 32)).map(|letter| char::from(*letter));
+    let letter = |byte: &u8| {
+        ALPHABET
+            .get(usize::from(byte % 32))
+            .map(|letter| char::from(*letter))
+    };
     Ok(random.iter().filter_map(letter).collect())
 }
 
@@ -178,7 +196,9 @@ async fn accept(listener: &Listener, app: &Arc<App>, connections: &TaskTracker) 
     let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         // Closed only when dropped.
-        let Ok(place) = Arc::clone(&room).acquire_owned().await else { return };
+        let Ok(place) = Arc::clone(&room).acquire_owned().await else {
+            return;
+        };
         let accepted = match listener {
             Listener::Tcp(listener) => listener.accept().await.map(|(stream, _)| {
                 // Small answers must not wait for a full packet; a socket that refuses is only slower.
@@ -206,7 +226,10 @@ async fn connection<S: AsyncRead + AsyncWrite + Unpin + 'static>(stream: S, app:
         let app = Arc::clone(&app);
         async move { Ok::<_, std::convert::Infallible>(app.handle(request).await) }
     });
-    let served = http1::Builder::new().pipeline_flush(true).serve_connection(TokioIo::new(stream), service).await;
+    let served = http1::Builder::new()
+        .pipeline_flush(true)
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
     if let Err(error) = served {
         // A client that leaves is nothing to log about; anything else is its own doing.
         tracing::debug!(%error, "a connection ended");
@@ -222,11 +245,13 @@ fn told_to_stop(lifeline: bool) -> io::Result<impl Future<Output = &'static str>
     if lifeline {
         let cut = held.take();
         // Its own thread, because standard input cannot be polled; it ends with the process.
-        std::thread::Builder::new().name("lifeline".into()).spawn(move || {
-            let mut rest = [0_u8; 256];
-            while io::stdin().lock().read(&mut rest).is_ok_and(|read| read > 0) {}
-            drop(cut);
-        })?;
+        std::thread::Builder::new()
+            .name("lifeline".into())
+            .spawn(move || {
+                let mut rest = [0_u8; 256];
+                while io::stdin().lock().read(&mut rest).is_ok_and(|read| read > 0) {}
+                drop(cut);
+            })?;
     }
     Ok(async move {
         let _held = held;

@@ -39,7 +39,9 @@ impl Capabilities {
     /// Reads the `capabilities` object; anything else declares nothing.
     pub(crate) fn read(raw: &[u8]) -> Self {
         let mut found = Self::default();
-        let Ok(mut scanner) = Scanner::new(raw, 256) else { return found };
+        let Ok(mut scanner) = Scanner::new(raw, 256) else {
+            return found;
+        };
         // The object was scanned before as a part of its message; a failure leaves what was found.
         let _ = scanner.object(|s, key| {
             let declared = s.peek() == Some(b'{');
@@ -96,11 +98,23 @@ impl Session {
     /// A session for this `initialize` request; its process is assigned by [`Session::settle`].
     fn new(id: String, number: u64, principal: Principal, initialize: Message) -> Arc<Self> {
         let fields = initialize.fields();
-        let capabilities = initialize.raw(fields.capabilities).map(Capabilities::read).unwrap_or_default();
-        let version = initialize.text(fields.protocol_version).unwrap_or_default().into_owned();
+        let capabilities = initialize
+            .raw(fields.capabilities)
+            .map(Capabilities::read)
+            .unwrap_or_default();
+        let version = initialize
+            .text(fields.protocol_version)
+            .unwrap_or_default()
+            .into_owned();
         let shelf = Shelf::new();
         let standalone = shelf.standalone();
-        let state = State { version, opened: false, initialized: false, used: Instant::now(), bereaved: false };
+        let state = State {
+            version,
+            opened: false,
+            initialized: false,
+            used: Instant::now(),
+            bereaved: false,
+        };
         Arc::new(Self {
             id,
             number,
@@ -147,7 +161,11 @@ impl Session {
 
     /// The stream a `Last-Event-ID` names.
     pub(crate) fn stream(&self, number: u64) -> Option<Arc<Stream>> {
-        if number == 0 { Some(Arc::clone(&self.standalone)) } else { self.shelf.find(number) }
+        if number == 0 {
+            Some(Arc::clone(&self.standalone))
+        } else {
+            self.shelf.find(number)
+        }
     }
 
     pub(crate) fn initialize(&self) -> &Message {
@@ -191,7 +209,11 @@ impl Session {
 
     /// Since its last use; zero while a stream of it is being read.
     pub(crate) fn idle_for(&self) -> Duration {
-        if self.reading() { Duration::ZERO } else { self.state.lock().used.elapsed() }
+        if self.reading() {
+            Duration::ZERO
+        } else {
+            self.state.lock().used.elapsed()
+        }
     }
 
     /// Whether the client reads one of its streams now.
@@ -238,7 +260,11 @@ const MAX_SESSIONS: usize = 20_000;
 impl Sessions {
     /// `endpoint` is the incarnation id that starts every session id.
     pub(crate) fn new(endpoint: String) -> Self {
-        Self { endpoint, last_number: AtomicU64::new(0), by_id: Mutex::default() }
+        Self {
+            endpoint,
+            last_number: AtomicU64::new(0),
+            by_id: Mutex::default(),
+        }
     }
 
     /// Opens a session for an `initialize`; also the session that had to go for it, if any.

@@ -34,3 +34,4 @@ pub use snapshot::{
     Algorithm, Auth, Client, Config, Edge, HostPort, HostPortError, Isolation, Issuer, IssuerKey, Processes,
     RateLimit, Replicas, Service, ServiceRuntime, Source, Tier, Timeouts, TlsFiles,
 };
+pub use units::{DurationError, parse_duration};

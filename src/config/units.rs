@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// Why a text is no duration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum DurationError {
+pub enum DurationError {
     #[error("expected a whole number with its unit, such as `500ms`, `10s`, `5m`, `2h` or `1d`")]
     Syntax,
     #[error("a duration needs its unit: `{0}s`, `{0}ms` or `{0}m`?")]
@@ -29,7 +29,7 @@ const TIME_UNITS: [(&str, u64); 5] = [
 /// Longest accepted duration: far above any use, far below what timers overflow at.
 const MAX_DURATION: Duration = Duration::from_secs(365 * 86_400);
 
-pub(super) fn parse_duration(text: &str) -> Result<Duration, DurationError> {
+pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
     let (number, unit) = split_number(text).ok_or(DurationError::Syntax)?;
     if unit.is_empty() {
         return Err(DurationError::NoUnit(number));

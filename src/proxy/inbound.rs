@@ -116,7 +116,11 @@ pub(super) fn content_length(headers: &HeaderMap) -> Option<u64> {
 
 /// By the version header alone: never by connection, never by what the client did before.
 fn era(headers: &HeaderMap) -> Era {
-    classify::era(headers.get(PROTOCOL_VERSION).and_then(|value| value.to_str().ok()))
+    classify::era(
+        headers
+            .get(PROTOCOL_VERSION)
+            .and_then(|value| value.to_str().ok()),
+    )
 }
 
 fn accepts_event_stream(headers: &HeaderMap) -> bool {

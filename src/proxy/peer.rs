@@ -4,10 +4,10 @@
 
 use std::hash::Hasher;
 
-use http::header::{AUTHORIZATION, EXPECT};
-use http::{HeaderName, HeaderValue};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use http::header::{AUTHORIZATION, EXPECT};
+use http::{HeaderName, HeaderValue};
 use mcp_edge_filters::{Call, Era, Message, Request};
 use pingora::http::RequestHeader;
 use pingora::upstreams::peer::{HttpPeer, Peer};
@@ -101,7 +101,9 @@ pub(super) fn rewrite(head: &mut RequestHeader, endpoint: &Endpoint, request: &R
 fn say_what_is_asked(head: &mut RequestHeader, request: &Request) -> Result<()> {
     head.remove_header(&METHOD);
     head.remove_header(&NAME);
-    let Call::Single(message) = &request.call else { return Ok(()) };
+    let Call::Single(message) = &request.call else {
+        return Ok(());
+    };
     if let Some(method) = message.method() {
         head.insert_header(METHOD, header_value(method)?)?;
     }
@@ -113,8 +115,14 @@ fn say_what_is_asked(head: &mut RequestHeader, request: &Request) -> Result<()> 
 
 /// `Mcp-Name` as 2026-07-28 writes it (streamable-http, "Value Encoding"): plain where that is safe, else base64.
 fn mcp_name(name: &str) -> String {
-    let plain = name.bytes().all(|byte| (b' '..=b'~').contains(&byte)) && name.trim() == name && !name.starts_with("=?");
-    if plain && !name.is_empty() { name.to_owned() } else { format!("=?base64?{}?=", STANDARD.encode(name)) }
+    let plain = name.bytes().all(|byte| (b' '..=b'~').contains(&byte))
+        && name.trim() == name
+        && !name.starts_with("=?");
+    if plain && !name.is_empty() {
+        name.to_owned()
+    } else {
+        format!("=?base64?{}?=", STANDARD.encode(name))
+    }
 }
 
 fn header_value(text: &str) -> Result<HeaderValue> {

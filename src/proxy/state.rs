@@ -3,13 +3,15 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use mcp_edge_filters::jwt::{IssuerConfig, JwtAlgorithm, KeyError, KeyRing, KeySet, VerifyKey};
+use mcp_edge_filters::jwt::keys::{JwtAlgorithm, KeyError, KeySet, VerifyKey};
+use mcp_edge_filters::jwt::ring::KeyRing;
+use mcp_edge_filters::jwt::verify::IssuerConfig;
 use mcp_edge_filters::jwt_auth::{JwtAuth, JwtAuthConfig, JwtAuthError, TierRules};
 use mcp_edge_filters::limits::{Limits, LimitsConfig};
 use mcp_edge_filters::origin::{Origin, OriginConfig, OriginError};
 use mcp_edge_filters::{Chain, Filter, Principal, TierName, WallClock};
 
-use crate::config::{Algorithm, Config};
+use crate::config::{Algorithm, Config, Issuer};
 use crate::keys::{self, KeyFileError};
 use crate::upstream::Pools;
 
@@ -48,43 +50,86 @@ impl State {
         let edge = &config.edge;
         // Routes may raise or lower the body's limit, so the proxy holds a body to it once the route is known; what
         // is left here bounds what any route could let in.
-        let max_body = config.routes.iter().filter_map(|route| route.max_body).fold(edge.max_body, u64::max);
-        let limits = Limits::new(LimitsConfig { max_body_bytes: max_body, ..LimitsConfig::default() });
+        let max_body = config
+            .routes
+            .iter()
+            .filter_map(|route| route.max_body)
+            .fold(edge.max_body, u64::max);
+        let limits = Limits::new(LimitsConfig {
+            max_body_bytes: max_body,
+            ..LimitsConfig::default()
+        });
         let origin = Origin::new(OriginConfig {
             allowed_hosts: edge.allowed_hosts.clone(),
             allowed_origins: edge.allowed_origins.clone(),
         })?;
         let auth = JwtAuth::new(auth(&config)?, WallClock::system())?;
         let filters: Vec<Arc<dyn Filter>> = vec![Arc::new(limits), Arc::new(origin), Arc::new(auth)];
-        Ok(Self { config, pools, chain: Chain::new(filters) })
+        Ok(Self {
+            config,
+            pools,
+            chain: Chain::new(filters),
+        })
     }
 }
 
-fn auth(config: &Config) -> Result<JwtAuthConfig, StateError> {
+/// The issuers of a configuration, with their keys.
+///
+/// # Errors
+/// A key that cannot be read or used.
+pub fn issuers(config: &Config) -> Result<Vec<IssuerConfig>, StateError> {
     let mut issuers = Vec::with_capacity(config.auth.issuers.len());
-    let mut claimable = HashMap::new();
     for issuer in &config.auth.issuers {
-        let named = |source| StateError::Key { issuer: issuer.issuer.clone(), source };
+        let named = |source| StateError::Key {
+            issuer: issuer.issuer.clone(),
+            source,
+        };
         let key = VerifyKey::secret(None, &keys::secret(&issuer.key)?).map_err(named)?;
-        let algorithms = issuer.algorithms.iter().map(|Algorithm::Hs256| JwtAlgorithm::HS256).collect();
-        let name: Arc<str> = issuer.issuer.as_str().into();
-        claimable.insert(name.clone(), issuer.tiers.iter().map(|tier| TierName::new(tier.as_str())).collect());
+        let algorithms = issuer
+            .algorithms
+            .iter()
+            .map(|Algorithm::Hs256| JwtAlgorithm::HS256)
+            .collect();
         issuers.push(IssuerConfig {
-            issuer: name,
+            issuer: issuer.issuer.as_str().into(),
             audiences: vec![issuer.audience.clone()],
             algorithms,
             keys: KeyRing::fixed(KeySet::new(vec![key])),
         });
     }
+    Ok(issuers)
+}
+
+fn auth(config: &Config) -> Result<JwtAuthConfig, StateError> {
+    let claims = |issuer: &Issuer| {
+        let tiers = issuer
+            .tiers
+            .iter()
+            .map(|tier| TierName::new(tier.as_str()))
+            .collect();
+        (Arc::from(issuer.issuer.as_str()), tiers)
+    };
+    let claimable: HashMap<_, _> = config.auth.issuers.iter().map(claims).collect();
     let principal = |key: &str| match key.rsplit_once('/') {
         Some((issuer, id)) => Principal::of(issuer, id),
         None => Principal::of(OWN_ISSUER, key),
     };
-    let clients = config.clients.iter().map(|(key, client)| (principal(key.as_str()), TierName::new(client.tier.as_str())));
+    let clients = config
+        .clients
+        .iter()
+        .map(|(key, client)| (principal(key.as_str()), TierName::new(client.tier.as_str())));
     Ok(JwtAuthConfig {
-        issuers,
-        tiers: TierRules { clients: clients.collect(), claimable, default: TierName::new(DEFAULT_TIER) },
-        anonymous: config.auth.anonymous.as_ref().map(|tier| TierName::new(tier.as_str())),
+        issuers: issuers(config)?,
+        tiers: TierRules {
+            clients: clients.collect(),
+            claimable,
+            default: TierName::new(DEFAULT_TIER),
+        },
+        anonymous: config
+            .auth
+            .anonymous
+            .as_ref()
+            .map(|tier| TierName::new(tier.as_str())),
         resource_metadata: None,
     })
 }

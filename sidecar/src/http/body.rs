@@ -50,7 +50,9 @@ impl Body for ReplyBody {
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match &mut *self {
             Self::Whole(parts) => Poll::Ready(parts.pop_front().map(|part| Ok(Frame::data(part)))),
-            Self::Events(events) => events.poll_next(cx).map(|chunk| chunk.map(|chunk| Ok(Frame::data(chunk)))),
+            Self::Events(events) => events
+                .poll_next(cx)
+                .map(|chunk| chunk.map(|chunk| Ok(Frame::data(chunk)))),
         }
     }
 
@@ -72,7 +74,12 @@ where
     B: Body<Data = Bytes> + Unpin,
     B::Error: std::fmt::Display,
 {
-    let too_large = || Fault::new(Reason::BodyTooLarge, format!("the body is larger than {limit} bytes"));
+    let too_large = || {
+        Fault::new(
+            Reason::BodyTooLarge,
+            format!("the body is larger than {limit} bytes"),
+        )
+    };
     if body.size_hint().lower() > limit as u64 {
         return Err(too_large());
     }
@@ -80,7 +87,10 @@ where
     let mut all = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| {
-            Fault::new(Reason::BadRequest, format!("the body could not be read to its end: {error}"))
+            Fault::new(
+                Reason::BadRequest,
+                format!("the body could not be read to its end: {error}"),
+            )
         })?;
         let Ok(data) = frame.into_data() else { continue };
         if first.len() + all.len() + data.len() > limit {

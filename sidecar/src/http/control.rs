@@ -15,8 +15,17 @@ use crate::splice::Payload;
 /// 200 while the command works, 503 before that is known and while it does not. `?deep=true` asks the server itself.
 pub(super) async fn health(app: &Arc<App>, query: Option<&str>) -> Reply {
     let deep = query.is_some_and(|query| query.split('&').any(|part| part == "deep=true"));
-    let asked = if deep { app.processes.ask_deep().await } else { Ok(()) };
-    let Status { state, era, mut reason, stderr } = app.processes.health().status();
+    let asked = if deep {
+        app.processes.ask_deep().await
+    } else {
+        Ok(())
+    };
+    let Status {
+        state,
+        era,
+        mut reason,
+        stderr,
+    } = app.processes.health().status();
     let mut healthy = state == crate::processes::State::Healthy;
     let mut word = state.word();
     if let Err(why) = asked {
@@ -39,15 +48,28 @@ pub(super) async fn health(app: &Arc<App>, query: Option<&str>) -> Reply {
         "reason": reason,
         "stderr": stderr,
     });
-    super::json(if healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, text(body.to_string()))
+    super::json(
+        if healthy {
+            StatusCode::OK
+        } else {
+            StatusCode::SERVICE_UNAVAILABLE
+        },
+        text(body.to_string()),
+    )
 }
 
 pub(super) fn metrics(app: &App) -> Result<Reply, Refusal> {
     let text = app.metrics().text().map_err(|error| {
-        Refusal::of(Fault::new(Reason::Internal, format!("the metrics could not be written: {error}")))
+        Refusal::of(Fault::new(
+            Reason::Internal,
+            format!("the metrics could not be written: {error}"),
+        ))
     })?;
     let mut reply = Response::new(ReplyBody::from(Payload::One(text.into())));
-    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4"));
+    reply.headers_mut().insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; version=0.0.4"),
+    );
     Ok(reply)
 }
 
@@ -61,6 +83,11 @@ pub(super) fn end_streams(app: &App) -> Reply {
             ended += 1;
         }
     }
-    ended += app.processes.links().iter().map(|link| link.end_subscriptions()).sum::<usize>();
+    ended += app
+        .processes
+        .links()
+        .iter()
+        .map(|link| link.end_subscriptions())
+        .sum::<usize>();
     super::json(StatusCode::OK, text(json!({ "ended": ended }).to_string()))
 }

@@ -54,7 +54,9 @@ pub(crate) struct Events {
 
 impl std::fmt::Debug for Events {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Events").field("reader", &self.reader).finish_non_exhaustive()
+        f.debug_struct("Events")
+            .field("reader", &self.reader)
+            .finish_non_exhaustive()
     }
 }
 
@@ -81,7 +83,9 @@ impl Events {
     /// Begins with an event that has an id and no data: from then on the client can resume after `seq`.
     pub(super) fn primed(mut self, seq: u64) -> Self {
         let number = self.reader.stream().number();
-        self.chunks.push_back(Bytes::from(format!("id: {number}-{seq}\nretry: {RETRY_MS}\ndata: \n\n")));
+        self.chunks.push_back(Bytes::from(format!(
+            "id: {number}-{seq}\nretry: {RETRY_MS}\ndata: \n\n"
+        )));
         self
     }
 
@@ -129,7 +133,11 @@ impl Events {
 
     fn frame(&self, event: &Event) -> VecDeque<Bytes> {
         let number = self.reader.stream().number();
-        let id = if self.ids { format!("id: {number}-{}\n", event.seq) } else { String::new() };
+        let id = if self.ids {
+            format!("id: {number}-{}\n", event.seq)
+        } else {
+            String::new()
+        };
         let head = format!("event: message\n{id}data: ");
         let len = event.payload.len();
         if len > JOIN_UP_TO {
@@ -164,4 +172,3 @@ pub(super) fn outcome_word(outcome: Outcome) -> std::borrow::Cow<'static, str> {
         Outcome::Code(code) => code.to_string().into(),
     }
 }
-

@@ -35,7 +35,11 @@ pub(super) enum Undo {
     /// Modern: leaving is cancelling.
     Cancel { link: Arc<Link>, number: u64 },
     /// Legacy: a session that was not opened must not stay.
-    Unopened { app: Arc<App>, session: Arc<Session>, disarmed: bool },
+    Unopened {
+        app: Arc<App>,
+        session: Arc<Session>,
+        disarmed: bool,
+    },
 }
 
 impl Undo {
@@ -81,7 +85,8 @@ impl Sending {
             Ok(undo) => undo,
             Err(fault) => {
                 for id in &self.ids {
-                    self.stream.push(Class::Response(Outcome::Code(fault.code())), fault.body(Some(id)));
+                    self.stream
+                        .push(Class::Response(Outcome::Code(fault.code())), fault.body(Some(id)));
                 }
                 None
             }
@@ -137,7 +142,11 @@ impl Exchange {
             stream: Arc::clone(&self.stream),
             ids: std::mem::take(&mut self.ids),
         });
-        let hold = if self.events { Some(tokio::time::sleep(HOLD)) } else { None };
+        let hold = if self.events {
+            Some(tokio::time::sleep(HOLD))
+        } else {
+            None
+        };
         tokio::pin!(hold);
         let undo = &mut self.undo;
         let stream = &self.stream;
@@ -261,7 +270,10 @@ impl Exchange {
 pub(super) fn event_stream(body: ReplyBody) -> Reply {
     let mut reply = Response::new(body);
     let headers = reply.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/event-stream"),
+    );
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     headers.insert(OUTCOME, HeaderValue::from_static("stream"));

@@ -29,11 +29,17 @@ pub(super) async fn post(
     accept: Accept,
 ) -> Result<Reply, Refusal> {
     let (messages, batch) = match incoming {
-        Incoming::One(message) if is_initialize(&message) => return initialize(app, parts, message, accept).await,
+        Incoming::One(message) if is_initialize(&message) => {
+            return initialize(app, parts, message, accept).await;
+        }
         Incoming::One(message) => (vec![message], false),
         Incoming::Batch(messages) => (messages, true),
     };
-    let id = if batch { None } else { messages.first().and_then(Message::id) };
+    let id = if batch {
+        None
+    } else {
+        messages.first().and_then(Message::id)
+    };
     let refuse = |fault: Fault| Refusal::of(fault).to(id.clone());
     let session = session_of(app, &parts.headers).map_err(refuse)?;
     if batch && !session.batches() {
@@ -41,14 +47,18 @@ pub(super) async fn post(
         return Err(refuse(Fault::new(Reason::InvalidRequest, text)));
     }
     if messages.iter().any(is_initialize) {
-        return Err(refuse(Fault::new(Reason::InvalidRequest, "initialize cannot be part of a batch")));
+        return Err(refuse(Fault::new(
+            Reason::InvalidRequest,
+            "initialize cannot be part of a batch",
+        )));
     }
     for message in &messages {
         check_claims(&parts.headers, message, batch).map_err(refuse)?;
     }
     session.touch();
-    let (requests, others): (Vec<_>, Vec<_>) =
-        messages.into_iter().partition(|message| message.kind() == Kind::Request);
+    let (requests, others): (Vec<_>, Vec<_>) = messages
+        .into_iter()
+        .partition(|message| message.kind() == Kind::Request);
     for message in &others {
         pass_on(&session, message).await;
     }
@@ -85,13 +95,19 @@ async fn initialize(
     app.metrics().request("legacy", "initialize");
     let opened = app.sessions.open(principal(&parts.headers), message.clone());
     let (session, evicted) = opened.map_err(|error| {
-        refuse(Fault::new(Reason::Internal, format!("the system gives no random numbers: {error}")))
+        refuse(Fault::new(
+            Reason::Internal,
+            format!("the system gives no random numbers: {error}"),
+        ))
     })?;
     if let Some(evicted) = evicted {
         app.processes.release(&evicted);
     }
     app.count_sessions();
-    let version = message.text(message.fields().protocol_version).unwrap_or_default().into_owned();
+    let version = message
+        .text(message.fields().protocol_version)
+        .unwrap_or_default()
+        .into_owned();
     app.processes.place_session(&session, &version);
     let stream = session.shelf().stream(1, true, !accept.events);
     let exchange = Exchange {
@@ -102,7 +118,11 @@ async fn initialize(
         events: accept.events,
         session: Some(Arc::clone(&session)),
         opens: true,
-        undo: Some(Undo::Unopened { app: Arc::clone(app), session: Arc::clone(&session), disarmed: false }),
+        undo: Some(Undo::Unopened {
+            app: Arc::clone(app),
+            session: Arc::clone(&session),
+            disarmed: false,
+        }),
     };
     let send = {
         let app = Arc::clone(app);
@@ -133,7 +153,8 @@ async fn send(
     let link = app.processes.link(&slot).await.map_err(|why| of_no_link(&why))?;
     for request in &requests {
         if request.method() == "tools/call" && session.take_bereaved() {
-            let text = "the MCP server was restarted and has forgotten what this session did; repeat what is needed";
+            let text =
+                "the MCP server was restarted and has forgotten what this session did; repeat what is needed";
             let fault = Fault::new(Reason::ServerRestarted, text).retry_after(std::time::Duration::ZERO);
             answer_here(&stream, request, &fault);
             continue;
@@ -149,9 +170,16 @@ async fn send(
     Ok(None)
 }
 
-async fn call(link: &Arc<Link>, request: &Message, session: &Arc<Session>, stream: &Arc<Stream>) -> Result<(), Fault> {
+async fn call(
+    link: &Arc<Link>,
+    request: &Message,
+    session: &Arc<Session>,
+    stream: &Arc<Stream>,
+) -> Result<(), Fault> {
     let party = Party::Session(Arc::clone(session));
-    let ticket = link.call(request, party, stream).map_err(|down| Fault::of_down(&down))?;
+    let ticket = link
+        .call(request, party, stream)
+        .map_err(|down| Fault::of_down(&down))?;
     ticket.send().await;
     Ok(())
 }
@@ -181,7 +209,10 @@ fn answer_share(stream: &Stream, request: &Message, answer: Result<(), Fault>) {
 }
 
 fn answer_here(stream: &Stream, request: &Message, fault: &Fault) {
-    stream.push(Class::Response(Outcome::Code(fault.code())), fault.body(request.id().as_deref()));
+    stream.push(
+        Class::Response(Outcome::Code(fault.code())),
+        fault.body(request.id().as_deref()),
+    );
 }
 
 /// A result under the request's id.
@@ -193,7 +224,11 @@ fn answer_with(request: &Message, result: &Bytes) -> Payload {
 
 fn version_in(result: &Bytes) -> String {
     let result: serde_json::Value = serde_json::from_slice(result).unwrap_or_default();
-    result.get("protocolVersion").and_then(|version| version.as_str()).unwrap_or_default().to_owned()
+    result
+        .get("protocolVersion")
+        .and_then(|version| version.as_str())
+        .unwrap_or_default()
+        .to_owned()
 }
 
 /// Notifications and responses, to a process that runs: one that does not has nothing to be told.
@@ -220,7 +255,10 @@ async fn pass_on(session: &Arc<Session>, message: &Message) {
 
 pub(super) fn get(app: &Arc<App>, parts: &Parts) -> Result<Reply, Fault> {
     if !Accept::of(&parts.headers).events {
-        return Err(Fault::new(Reason::NotAcceptable, "the Accept header must take text/event-stream"));
+        return Err(Fault::new(
+            Reason::NotAcceptable,
+            "the Accept header must take text/event-stream",
+        ));
     }
     let session = session_of(app, &parts.headers)?;
     session.touch();
@@ -229,10 +267,16 @@ pub(super) fn get(app: &Arc<App>, parts: &Parts) -> Result<Reply, Fault> {
         Some(id) => {
             let unknown = || Fault::new(Reason::BadRequest, "Last-Event-ID names no event of this session");
             let (number, seq) = parse_event_id(id).ok_or_else(unknown)?;
-            session.stream(number).and_then(|stream| stream.resume(seq)).ok_or_else(unknown)?
+            session
+                .stream(number)
+                .and_then(|stream| stream.resume(seq))
+                .ok_or_else(unknown)?
         }
         None => session.standalone().listen().ok_or_else(|| {
-            Fault::new(Reason::StreamOpen, "this session's stream is read by another connection")
+            Fault::new(
+                Reason::StreamOpen,
+                "this session's stream is read by another connection",
+            )
         })?,
     };
     let events = Events::new(reader, app.keepalive(), Open::new(&app.metrics().streams)).with_ids();
@@ -248,15 +292,32 @@ pub(super) fn delete(app: &Arc<App>, parts: &Parts) -> Result<Reply, Fault> {
 }
 
 fn session_of(app: &App, headers: &HeaderMap) -> Result<Arc<Session>, Fault> {
-    let missing = || Fault::new(Reason::SessionMissing, "the Mcp-Session-Id header is missing; initialize first");
-    let id = headers.get(SESSION_ID).ok_or_else(missing)?.to_str().unwrap_or_default();
+    let missing = || {
+        Fault::new(
+            Reason::SessionMissing,
+            "the Mcp-Session-Id header is missing; initialize first",
+        )
+    };
+    let id = headers
+        .get(SESSION_ID)
+        .ok_or_else(missing)?
+        .to_str()
+        .unwrap_or_default();
     let found = app.sessions.find(id, &principal(headers));
-    found.ok_or_else(|| Fault::new(Reason::SessionUnknown, "no such session, or it has ended; initialize again"))
+    found.ok_or_else(|| {
+        Fault::new(
+            Reason::SessionUnknown,
+            "no such session, or it has ended; initialize again",
+        )
+    })
 }
 
 fn place_of(session: &Session) -> Result<Arc<Slot>, Fault> {
     // Assigned when the session was opened.
-    session.slot().cloned().ok_or_else(|| Fault::new(Reason::Internal, "the session has no place"))
+    session
+        .slot()
+        .cloned()
+        .ok_or_else(|| Fault::new(Reason::Internal, "the session has no place"))
 }
 
 fn is_initialize(message: &Message) -> bool {

@@ -18,10 +18,15 @@ const NAME: &str = "mcp-name";
 /// The text of a header value: ASCII as it is, `=?base64?…?=` decoded. None: invalid characters or Base64.
 pub(super) fn decoded(value: &HeaderValue) -> Option<Cow<'_, str>> {
     let text = value.to_str().ok()?;
-    let Some(encoded) = text.strip_prefix("=?base64?").and_then(|rest| rest.strip_suffix("?=")) else {
+    let Some(encoded) = text
+        .strip_prefix("=?base64?")
+        .and_then(|rest| rest.strip_suffix("?="))
+    else {
         return Some(Cow::Borrowed(text));
     };
-    String::from_utf8(STANDARD.decode(encoded).ok()?).ok().map(Cow::Owned)
+    String::from_utf8(STANDARD.decode(encoded).ok()?)
+        .ok()
+        .map(Cow::Owned)
 }
 
 /// The only value of a header; an error if it is there more than once.
@@ -38,7 +43,13 @@ pub(super) fn check(headers: &HeaderMap, message: &Message) -> Result<(), Fault>
     let fields = message.fields();
     let is_request = message.kind() == crate::message::Kind::Request;
     let version = message.text(fields.meta.protocol_version);
-    agree(headers, VERSION, version.as_deref(), "the body's _meta protocolVersion", is_request)?;
+    agree(
+        headers,
+        VERSION,
+        version.as_deref(),
+        "the body's _meta protocolVersion",
+        is_request,
+    )?;
     let method = message.method();
     agree(headers, METHOD, Some(&method), "the body's method", is_request)?;
     let name = match method.as_ref() {
@@ -57,8 +68,18 @@ pub(super) fn check(headers: &HeaderMap, message: &Message) -> Result<(), Fault>
 /// Holds what the edge says of a legacy message against the message; a legacy client's own words never come here.
 pub(super) fn check_claims(headers: &HeaderMap, message: &Message) -> Result<(), Fault> {
     let fields = message.fields();
-    agree(headers, METHOD, Some(&message.method()), "the body's method", false)?;
-    let name = if message.method() == "resources/read" { fields.uri } else { fields.name };
+    agree(
+        headers,
+        METHOD,
+        Some(&message.method()),
+        "the body's method",
+        false,
+    )?;
+    let name = if message.method() == "resources/read" {
+        fields.uri
+    } else {
+        fields.name
+    };
     match message.text(name) {
         Some(name) => agree(headers, NAME, Some(&name), "the name in the body", false),
         None => Ok(()),
@@ -73,15 +94,21 @@ fn agree(
     required: bool,
 ) -> Result<(), Fault> {
     let Some(value) = only(headers, header)? else {
-        return if required { Err(mismatch(format!("the {header} header is required"))) } else { Ok(()) };
+        return if required {
+            Err(mismatch(format!("the {header} header is required")))
+        } else {
+            Ok(())
+        };
     };
     let Some(value) = decoded(value) else {
-        return Err(mismatch(format!("the {header} header holds invalid characters or invalid Base64")));
+        return Err(mismatch(format!(
+            "the {header} header holds invalid characters or invalid Base64"
+        )));
     };
     match body {
-        Some(body) if body != value => {
-            Err(mismatch(format!("the {header} header says {value:?} but {what} is {body:?}")))
-        }
+        Some(body) if body != value => Err(mismatch(format!(
+            "the {header} header says {value:?} but {what} is {body:?}"
+        ))),
         _ => Ok(()),
     }
 }

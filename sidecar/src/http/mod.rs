@@ -72,7 +72,9 @@ impl App {
     }
 
     fn count_sessions(&self) {
-        self.metrics.sessions.set(i64::try_from(self.sessions.len()).unwrap_or(i64::MAX));
+        self.metrics
+            .sessions
+            .set(i64::try_from(self.sessions.len()).unwrap_or(i64::MAX));
     }
 
     /// Answers one request.
@@ -88,7 +90,10 @@ impl App {
             ("/control/end-streams", &Method::POST) => Ok(control::end_streams(&self)),
             ("/health" | "/metrics", _) => Err(not_allowed("GET")),
             ("/control/end-streams", _) => Err(not_allowed("POST")),
-            _ => Err(Refusal::of(Fault::new(Reason::NoRoute, "the MCP endpoint of a sidecar is /mcp"))),
+            _ => Err(Refusal::of(Fault::new(
+                Reason::NoRoute,
+                "the MCP endpoint of a sidecar is /mcp",
+            ))),
         };
         answer.unwrap_or_else(Refusal::into_reply)
     }
@@ -98,10 +103,13 @@ impl App {
         match (&parts.method, &version) {
             (&Method::POST, _) => self.post(parts, body, version).await,
             // 2026-07-28 has neither: a client of that era must see a code it knows, or it falls back.
-            (&Method::GET | &Method::DELETE, Version::Unsupported) => Err(Refusal::of(version::of_header(&parts.headers))),
-            (&Method::GET | &Method::DELETE, Version::Modern) => {
-                Err(Refusal { allow: Some("POST"), ..Refusal::of(Fault::new(Reason::MethodNotAllowedModern, "only POST here")) })
+            (&Method::GET | &Method::DELETE, Version::Unsupported) => {
+                Err(Refusal::of(version::of_header(&parts.headers)))
             }
+            (&Method::GET | &Method::DELETE, Version::Modern) => Err(Refusal {
+                allow: Some("POST"),
+                ..Refusal::of(Fault::new(Reason::MethodNotAllowedModern, "only POST here"))
+            }),
             (&Method::GET, _) => legacy::get(self, parts).map_err(Refusal::of),
             (&Method::DELETE, _) => legacy::delete(self, parts).map_err(Refusal::of),
             _ => Err(not_allowed("GET, POST, DELETE")),
@@ -109,10 +117,21 @@ impl App {
     }
 
     async fn post(self: &Arc<Self>, parts: &Parts, body: Body, version: Version) -> Result<Reply, Refusal> {
-        let content_type = parts.headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-        let essence = content_type.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+        let content_type = parts
+            .headers
+            .get(header::CONTENT_TYPE)
+            .map(HeaderValue::as_bytes)
+            .unwrap_or_default();
+        let essence = content_type
+            .split(|byte| *byte == b';')
+            .next()
+            .unwrap_or_default()
+            .trim_ascii();
         if !essence.eq_ignore_ascii_case(b"application/json") {
-            let fault = Fault::new(Reason::UnsupportedMediaType, "the Content-Type must be application/json");
+            let fault = Fault::new(
+                Reason::UnsupportedMediaType,
+                "the Content-Type must be application/json",
+            );
             return Err(Refusal::of(fault));
         }
         let accept = Accept::of(&parts.headers);
@@ -121,7 +140,8 @@ impl App {
             return Err(Refusal::of(Fault::new(Reason::NotAcceptable, text)));
         }
         let bytes = body::read(body, self.max_body).await.map_err(Refusal::of)?;
-        let incoming = Incoming::parse(bytes, Sender::Client).map_err(|error| Refusal::of(unreadable(&error)))?;
+        let incoming =
+            Incoming::parse(bytes, Sender::Client).map_err(|error| Refusal::of(unreadable(&error)))?;
         match incoming {
             Incoming::One(message) if version == Version::Modern || modern::says_so(&message) => {
                 modern::post(self, parts, message, accept).await
@@ -129,22 +149,30 @@ impl App {
             Incoming::One(message) if version == Version::Unsupported => {
                 Err(Refusal::of(version::of_header(&parts.headers)).to(message.id()))
             }
-            Incoming::Batch(_) if matches!(version, Version::Modern | Version::Unsupported) => {
-                Err(Refusal::of(Fault::new(Reason::InvalidRequest, "this revision has no batches")))
-            }
+            Incoming::Batch(_) if matches!(version, Version::Modern | Version::Unsupported) => Err(
+                Refusal::of(Fault::new(Reason::InvalidRequest, "this revision has no batches")),
+            ),
             legacy => legacy::post(self, parts, legacy, accept).await,
         }
     }
 }
 
 fn unreadable(error: &ScanError) -> Fault {
-    let reason = if matches!(error, ScanError::Shape { .. }) { Reason::InvalidRequest } else { Reason::ParseError };
+    let reason = if matches!(error, ScanError::Shape { .. }) {
+        Reason::InvalidRequest
+    } else {
+        Reason::ParseError
+    };
     Fault::new(reason, format!("the body is no JSON-RPC message: {error}"))
 }
 
 /// The principal that the edge names; everybody is the same one without an edge.
 fn principal(headers: &HeaderMap) -> Principal {
-    headers.get(CLIENT).and_then(|name| name.to_str().ok()).unwrap_or_default().into()
+    headers
+        .get(CLIENT)
+        .and_then(|name| name.to_str().ok())
+        .unwrap_or_default()
+        .into()
 }
 
 /// Which forms of an answer a client takes. No header, or a wildcard, is any.
@@ -156,17 +184,32 @@ struct Accept {
 
 impl Accept {
     fn of(headers: &HeaderMap) -> Self {
-        let mut found = Self { json: false, events: false };
+        let mut found = Self {
+            json: false,
+            events: false,
+        };
         let mut any = true;
         for value in headers.get_all(header::ACCEPT) {
             any = false;
             for part in value.to_str().unwrap_or_default().split(',') {
-                let essence = part.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+                let essence = part
+                    .split(';')
+                    .next()
+                    .unwrap_or_default()
+                    .trim()
+                    .to_ascii_lowercase();
                 found.json |= matches!(essence.as_str(), "application/json" | "application/*" | "*/*");
                 found.events |= matches!(essence.as_str(), "text/event-stream" | "text/*" | "*/*");
             }
         }
-        if any { Self { json: true, events: true } } else { found }
+        if any {
+            Self {
+                json: true,
+                events: true,
+            }
+        } else {
+            found
+        }
     }
 }
 
@@ -181,11 +224,19 @@ struct Refusal {
 
 impl Refusal {
     fn of(fault: Fault) -> Self {
-        Self { fault: Some(fault), id: None, allow: None }
+        Self {
+            fault: Some(fault),
+            id: None,
+            allow: None,
+        }
     }
 
     /// 400 with nothing in it: a client of both eras takes that for "legacy only" and sends `initialize`.
-    const FALL_BACK: Self = Self { fault: None, id: None, allow: None };
+    const FALL_BACK: Self = Self {
+        fault: None,
+        id: None,
+        allow: None,
+    };
 
     fn to(self, id: Option<bytes::Bytes>) -> Self {
         Self { id, ..self }
@@ -199,7 +250,9 @@ impl Refusal {
         };
         let mut reply = refuse(fault, self.id.as_deref());
         if let Some(allow) = self.allow {
-            reply.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
+            reply
+                .headers_mut()
+                .insert(header::ALLOW, HeaderValue::from_static(allow));
         }
         reply
     }
@@ -207,7 +260,10 @@ impl Refusal {
 
 fn not_allowed(allow: &'static str) -> Refusal {
     let fault = Fault::new(Reason::MethodNotAllowed, format!("this path takes {allow}"));
-    Refusal { allow: Some(allow), ..Refusal::of(fault) }
+    Refusal {
+        allow: Some(allow),
+        ..Refusal::of(fault)
+    }
 }
 
 /// What to tell a client that gets no process.
@@ -228,7 +284,9 @@ fn of_no_link(why: &NoLink) -> Fault {
 fn json(status: StatusCode, body: ReplyBody) -> Reply {
     let mut reply = Response::new(body);
     *reply.status_mut() = status;
-    reply.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    reply
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     reply
 }
 

@@ -58,7 +58,10 @@ pub(super) async fn post(
         && let Some(tool) = message.text(message.fields().name)
     {
         let arguments = message.raw(message.fields().arguments);
-        let checked = link.param_headers.check(&link, &tool, arguments, &parts.headers).await;
+        let checked = link
+            .param_headers
+            .check(&link, &tool, arguments, &parts.headers)
+            .await;
         checked.map_err(|text| refuse(mirror::mismatch(text)))?;
     }
     let stream = link.shelf().stream(1, false, !accept.events);
@@ -73,7 +76,9 @@ pub(super) async fn post(
         undo: None,
     };
     let send = async move {
-        let ticket = link.call(&message, Party::Client(client), &stream).map_err(|down| Fault::of_down(&down))?;
+        let ticket = link
+            .call(&message, Party::Client(client), &stream)
+            .map_err(|down| Fault::of_down(&down))?;
         let number = ticket.number();
         ticket.send().await;
         Ok(Some(Undo::Cancel { link, number }))
@@ -88,12 +93,15 @@ fn check_meta(message: &Message) -> Result<(), Fault> {
     }
     let meta = &message.fields().meta;
     let missing = |name: &str| {
-        let text = format!("params._meta[\"io.modelcontextprotocol/{name}\"] is missing; every request needs it");
+        let text =
+            format!("params._meta[\"io.modelcontextprotocol/{name}\"] is missing; every request needs it");
         Fault::new(Reason::MetaMissing, text)
     };
-    let version = message.text(meta.protocol_version).ok_or_else(|| missing("protocolVersion"))?;
+    let version = message
+        .text(meta.protocol_version)
+        .ok_or_else(|| missing("protocolVersion"))?;
     if version != MODERN_VERSION {
-        return Err(version::unsupported(&version));
+        return Err(version::unsupported(&version, true));
     }
     match message.raw(meta.client_capabilities) {
         Some(raw) if raw.starts_with(b"{") => Ok(()),

@@ -70,7 +70,9 @@ impl ParamHeaders {
         headers: &HeaderMap,
     ) -> Result<(), String> {
         let (learnt, tools) = self.tools(link).await;
-        let Err(mismatch) = compare(&tools, tool, arguments, headers) else { return Ok(()) };
+        let Err(mismatch) = compare(&tools, tool, arguments, headers) else {
+            return Ok(());
+        };
         if learnt.elapsed() < FRESH {
             return Err(mismatch);
         }
@@ -97,10 +99,19 @@ async fn fetch(link: &Link) -> Tools {
     let mut tools = Tools::new();
     let mut cursor = None;
     for _ in 0..MAX_PAGES {
-        let at = cursor.map(|cursor: String| format!("\"cursor\":{},", Value::from(cursor))).unwrap_or_default();
+        let at = cursor
+            .map(|cursor: String| format!("\"cursor\":{},", Value::from(cursor)))
+            .unwrap_or_default();
         let members = format!("\"method\":\"tools/list\",\"params\":{{{at}{}}}", own_meta());
-        let Ok(answer) = link.ask(&members, LIST).await else { break };
-        let Some(page) = answer.result().and_then(|raw| serde_json::from_slice::<Page>(&raw).ok()) else { break };
+        let Ok(answer) = link.ask(&members, LIST).await else {
+            break;
+        };
+        let Some(page) = answer
+            .result()
+            .and_then(|raw| serde_json::from_slice::<Page>(&raw).ok())
+        else {
+            break;
+        };
         for tool in page.tools {
             let mut declared = Vec::new();
             collect(&tool.input_schema, &mut Vec::new(), &mut declared);
@@ -118,7 +129,9 @@ async fn fetch(link: &Link) -> Tools {
 
 /// Only properties reachable through `properties` alone can declare a header.
 fn collect(schema: &Value, path: &mut Vec<String>, found: &mut Vec<Declared>) {
-    let Some(properties) = schema.get("properties").and_then(Value::as_object) else { return };
+    let Some(properties) = schema.get("properties").and_then(Value::as_object) else {
+        return;
+    };
     // A schema is data of the server: its depth must not become ours.
     if path.len() >= 16 {
         return;
@@ -127,7 +140,10 @@ fn collect(schema: &Value, path: &mut Vec<String>, found: &mut Vec<Declared>) {
         path.push(name.clone());
         if let Some(header) = property.get("x-mcp-header").and_then(Value::as_str) {
             let header = format!("mcp-param-{}", header.to_ascii_lowercase());
-            found.push(Declared { header, path: path.clone() });
+            found.push(Declared {
+                header,
+                path: path.clone(),
+            });
         }
         collect(property, path, found);
         path.pop();
@@ -135,8 +151,12 @@ fn collect(schema: &Value, path: &mut Vec<String>, found: &mut Vec<Declared>) {
 }
 
 fn compare(tools: &Tools, tool: &str, arguments: Option<&[u8]>, headers: &HeaderMap) -> Result<(), String> {
-    let Some(declared) = tools.get(tool) else { return Ok(()) };
-    let arguments: Value = arguments.and_then(|raw| serde_json::from_slice(raw).ok()).unwrap_or_default();
+    let Some(declared) = tools.get(tool) else {
+        return Ok(());
+    };
+    let arguments: Value = arguments
+        .and_then(|raw| serde_json::from_slice(raw).ok())
+        .unwrap_or_default();
     for Declared { header, path } in declared {
         let mut value = &arguments;
         for step in path {
@@ -148,13 +168,19 @@ fn compare(tools: &Tools, tool: &str, arguments: Option<&[u8]>, headers: &Header
         let mut given = headers.get_all(header.as_str()).iter();
         let at = path.join(".");
         let (Some(given), None) = (given.next(), given.next()) else {
-            return Err(format!("the body has {at:?}, so exactly one {header} header is required"));
+            return Err(format!(
+                "the body has {at:?}, so exactly one {header} header is required"
+            ));
         };
         let Some(given) = decoded(given) else {
-            return Err(format!("the {header} header holds invalid characters or invalid Base64"));
+            return Err(format!(
+                "the {header} header holds invalid characters or invalid Base64"
+            ));
         };
         if !equal(&given, value) {
-            return Err(format!("the {header} header says {given:?} but the body's {at:?} is {value}"));
+            return Err(format!(
+                "the {header} header says {given:?} but the body's {at:?} is {value}"
+            ));
         }
     }
     Ok(())
@@ -170,7 +196,9 @@ fn equal(given: &str, value: &Value) -> bool {
                 return given == number;
             }
             let number = number.as_f64();
-            given.parse::<serde_json::Number>().is_ok_and(|given| given.as_f64() == number)
+            given
+                .parse::<serde_json::Number>()
+                .is_ok_and(|given| given.as_f64() == number)
         }
         Value::Null | Value::Array(_) | Value::Object(_) => false,
     }
@@ -204,18 +232,57 @@ mod tests {
             "deep": {"type": "object", "properties": {"on": {"type": "boolean", "x-mcp-header": "On"}}},
             "items": {"type": "array", "items": {"properties": {"x": {"x-mcp-header": "X"}}}},
         }});
-        assert!(check(&schema, &json!({"region": "eu"}), &[("mcp-param-region", "eu")]));
-        assert!(check(&schema, &json!({"region": "é"}), &[("mcp-param-region", "=?base64?w6k=?=")]));
+        assert!(check(
+            &schema,
+            &json!({"region": "eu"}),
+            &[("mcp-param-region", "eu")]
+        ));
+        assert!(check(
+            &schema,
+            &json!({"region": "é"}),
+            &[("mcp-param-region", "=?base64?w6k=?=")]
+        ));
         assert!(check(&schema, &json!({"n": 42}), &[("mcp-param-n", "42.0")]));
-        assert!(check(&schema, &json!({"deep": {"on": true}}), &[("mcp-param-on", "true")]));
-        assert!(check(&schema, &json!({"region": null, "items": [{"x": "y"}]}), &[]));
-        assert!(check(&schema, &json!({}), &[("mcp-param-region", "eu")]), "not expected, so not looked at");
+        assert!(check(
+            &schema,
+            &json!({"deep": {"on": true}}),
+            &[("mcp-param-on", "true")]
+        ));
+        assert!(check(
+            &schema,
+            &json!({"region": null, "items": [{"x": "y"}]}),
+            &[]
+        ));
+        assert!(
+            check(&schema, &json!({}), &[("mcp-param-region", "eu")]),
+            "not expected, so not looked at"
+        );
         assert!(!check(&schema, &json!({"region": "eu"}), &[]));
-        assert!(!check(&schema, &json!({"region": "eu"}), &[("mcp-param-region", "us")]));
-        assert!(!check(&schema, &json!({"region": "eu"}), &[("mcp-param-region", "eu"), ("mcp-param-region", "eu")]));
-        assert!(!check(&schema, &json!({"region": "é"}), &[("mcp-param-region", "é")]));
-        assert!(!check(&schema, &json!({"region": "x"}), &[("mcp-param-region", "=?base64?!?=")]));
+        assert!(!check(
+            &schema,
+            &json!({"region": "eu"}),
+            &[("mcp-param-region", "us")]
+        ));
+        assert!(!check(
+            &schema,
+            &json!({"region": "eu"}),
+            &[("mcp-param-region", "eu"), ("mcp-param-region", "eu")]
+        ));
+        assert!(!check(
+            &schema,
+            &json!({"region": "é"}),
+            &[("mcp-param-region", "é")]
+        ));
+        assert!(!check(
+            &schema,
+            &json!({"region": "x"}),
+            &[("mcp-param-region", "=?base64?!?=")]
+        ));
         assert!(!check(&schema, &json!({"n": 42}), &[("mcp-param-n", "43")]));
-        assert!(!check(&schema, &json!({"n": 42}), &[("mcp-param-n", "forty-two")]));
+        assert!(!check(
+            &schema,
+            &json!({"n": 42}),
+            &[("mcp-param-n", "forty-two")]
+        ));
     }
 }

@@ -26,7 +26,9 @@ pub(super) enum Version {
 
 impl Version {
     pub(super) fn of(headers: &HeaderMap) -> Result<Self, Fault> {
-        let Some(value) = mirror::only(headers, mirror::VERSION)? else { return Ok(Self::Absent) };
+        let Some(value) = mirror::only(headers, mirror::VERSION)? else {
+            return Ok(Self::Absent);
+        };
         let text = value.to_str().unwrap_or_default().trim();
         if text == MODERN_VERSION {
             return Ok(Self::Modern);
@@ -40,15 +42,23 @@ impl Version {
 
 /// The refusal of a header that names nothing spoken here.
 pub(super) fn of_header(headers: &HeaderMap) -> Fault {
-    unsupported(headers.get(mirror::VERSION).and_then(|value| value.to_str().ok()).unwrap_or_default())
+    let text = headers
+        .get(mirror::VERSION)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    unsupported(text, is_date(text) && text > MODERN_VERSION)
 }
 
 /// 400 with -32022 (2026-07-28, versioning, "Protocol Version Negotiation").
-pub(super) fn unsupported(requested: &str) -> Fault {
+///
+/// To a client without a handshake only revisions without one are of use, to the others only those with one.
+pub(super) fn unsupported(requested: &str, modern: bool) -> Fault {
     let text = format!("Unsupported protocol version: {requested:?}");
-    // To a client without a handshake only revisions without one are of use.
-    let modern = is_date(requested) && requested > MODERN_VERSION;
-    let supported = if modern { json!([MODERN_VERSION]) } else { json!(LEGACY) };
+    let supported = if modern {
+        json!([MODERN_VERSION])
+    } else {
+        json!(LEGACY)
+    };
     Fault::new(Reason::UnsupportedVersion, text)
         .with("supported", supported)
         .with("requested", json!(requested.chars().take(64).collect::<String>()))

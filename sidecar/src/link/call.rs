@@ -157,11 +157,19 @@ impl Link {
             id: request.id().unwrap_or_default(),
             token: meta.progress_token.map(|span| request.slice(span)),
             special,
-            to: Destination::Client { party, stream: Arc::clone(stream) },
+            to: Destination::Client {
+                party,
+                stream: Arc::clone(stream),
+            },
         };
         let (number, ours) = self.register(call)?;
         let payload = request.with([(request.id_span(), &ours), (meta.progress_token, &ours)]);
-        Ok(Ticket { link: Arc::clone(self), number, payload: Some(payload), stream: Arc::clone(stream) })
+        Ok(Ticket {
+            link: Arc::clone(self),
+            number,
+            payload: Some(payload),
+            stream: Arc::clone(stream),
+        })
     }
 
     fn register(&self, call: Call) -> Result<(u64, Bytes), Down> {
@@ -187,7 +195,10 @@ impl Link {
     /// A request of the sidecar itself; `members` are the JSON members beside `jsonrpc` and `id`.
     pub(crate) async fn ask(&self, members: &str, limit: Duration) -> Result<Message, Ask> {
         self.ask_with(limit, |ours| {
-            Payload::from(format!("{{\"jsonrpc\":\"2.0\",\"id\":{},{members}}}", String::from_utf8_lossy(ours)))
+            Payload::from(format!(
+                "{{\"jsonrpc\":\"2.0\",\"id\":{},{members}}}",
+                String::from_utf8_lossy(ours)
+            ))
         })
         .await
     }
@@ -195,7 +206,10 @@ impl Link {
     /// Sends a remembered request of a client again, for the sidecar.
     pub(crate) async fn repeat(&self, request: &Message, limit: Duration) -> Result<Message, Ask> {
         let token = request.fields().meta.progress_token;
-        self.ask_with(limit, |ours| request.with([(request.id_span(), ours), (token, ours)])).await
+        self.ask_with(limit, |ours| {
+            request.with([(request.id_span(), ours), (token, ours)])
+        })
+        .await
     }
 
     async fn ask_with(
@@ -205,7 +219,12 @@ impl Link {
     ) -> Result<Message, Ask> {
         let (answer, answered) = oneshot::channel();
         let to = Destination::Sidecar(answer);
-        let call = Call { id: Bytes::new(), token: None, special: Special::None, to };
+        let call = Call {
+            id: Bytes::new(),
+            token: None,
+            special: Special::None,
+            to,
+        };
         let (number, ours) = self.register(call).map_err(Ask::Down)?;
         let _forget = Forget { link: self, number };
         let exchange = async {
@@ -228,19 +247,31 @@ impl Link {
     /// because the server need not answer it any more. Unknown ids are ignored, as the specification asks.
     pub(crate) fn cancel(&self, session: &Arc<Session>, notification: &Message) {
         let requested = notification.fields().request_id;
-        let Some(wanted) = notification.raw(requested) else { return };
+        let Some(wanted) = notification.raw(requested) else {
+            return;
+        };
         let party = Party::Session(Arc::clone(session));
         let mut state = self.state.lock();
         let found = state.calls.iter().find(|(_, call)| {
             call.is_of(&party) && same_id(&call.id, wanted) && call.special != Special::Initialize
         });
-        let Some(number) = found.map(|(number, _)| *number) else { return };
+        let Some(number) = found.map(|(number, _)| *number) else {
+            return;
+        };
         let call = state.calls.remove(&number);
         drop(state);
         self.post(notification.with([(requested, &Bytes::from(number.to_string()))]));
-        if let Some(Call { id, to: Destination::Client { stream, .. }, .. }) = call {
+        if let Some(Call {
+            id,
+            to: Destination::Client { stream, .. },
+            ..
+        }) = call
+        {
             let fault = Fault::new(Reason::Cancelled, "the client cancelled this request");
-            stream.push(Class::Response(Outcome::Code(fault.code())), fault.body(Some(&id)));
+            stream.push(
+                Class::Response(Outcome::Code(fault.code())),
+                fault.body(Some(&id)),
+            );
         }
     }
 
@@ -255,9 +286,15 @@ impl Link {
     /// Ends every subscription with the closing result (2026-07-28, "Graceful Closure").
     pub(crate) fn end_subscriptions(&self) -> usize {
         let mut state = self.state.lock();
-        let all = state.calls.iter().filter(|(_, call)| call.special == Special::Listen);
+        let all = state
+            .calls
+            .iter()
+            .filter(|(_, call)| call.special == Special::Listen);
         let numbers: Vec<u64> = all.map(|(number, _)| *number).collect();
-        let ended: Vec<_> = numbers.iter().filter_map(|number| state.calls.remove(number)).collect();
+        let ended: Vec<_> = numbers
+            .iter()
+            .filter_map(|number| state.calls.remove(number))
+            .collect();
         drop(state);
         for (number, call) in numbers.iter().zip(ended) {
             self.post(cancelled(*number, "the stream is being closed"));
@@ -271,7 +308,10 @@ impl Link {
         let number = response.id().as_deref().and_then(crate::message::our_number);
         let asked = number.and_then(|number| {
             let mut state = self.state.lock();
-            let own = state.asked.get(&number).is_some_and(|asked| asked.session == session.number());
+            let own = state
+                .asked
+                .get(&number)
+                .is_some_and(|asked| asked.session == session.number());
             if own { state.asked.remove(&number) } else { None }
         });
         let Some(asked) = asked else { return false };
@@ -284,7 +324,9 @@ impl Link {
 impl Call {
     /// The server or the sidecar ends a subscription in order.
     pub(super) fn close_subscription(self) {
-        let Destination::Client { stream, .. } = self.to else { return };
+        let Destination::Client { stream, .. } = self.to else {
+            return;
+        };
         let id = String::from_utf8_lossy(&self.id);
         let result = format!(
             "{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{{\"resultType\":\"complete\",\

@@ -37,13 +37,21 @@ impl Link {
     /// Something on stdout that is no message: skipped, counted, logged.
     pub(super) fn junk(&self, what: &str) {
         self.metrics.junk_lines.inc();
-        tracing::warn!(process = self.number, what, "skipped a line on the server's stdout that is no message");
+        tracing::warn!(
+            process = self.number,
+            what,
+            "skipped a line on the server's stdout that is no message"
+        );
     }
 
     /// A line over the limit: fails the call it answers, if that can be told, and nothing else.
     pub(super) fn oversized(&self, prefix: &[u8], len: u64) {
         self.metrics.junk_lines.inc();
-        tracing::warn!(process = self.number, len, "skipped a message of the server over --max-line");
+        tracing::warn!(
+            process = self.number,
+            len,
+            "skipped a message of the server over --max-line"
+        );
         let mut state = self.state.lock();
         let number = match id_in(prefix) {
             Some(number) => Some(number),
@@ -57,7 +65,10 @@ impl Link {
         {
             let text = format!("the answer of the MCP server is too large ({len} bytes); raise --max-line");
             let fault = Fault::new(Reason::AnswerTooLarge, text);
-            stream.push(Class::Response(Outcome::Code(fault.code())), fault.body(Some(&call.id)));
+            stream.push(
+                Class::Response(Outcome::Code(fault.code())),
+                fault.body(Some(&call.id)),
+            );
         }
     }
 
@@ -75,7 +86,11 @@ impl Link {
         let Some(call) = call else {
             self.metrics.dropped("late");
             let id = message.id().unwrap_or_default();
-            tracing::debug!(process = self.number, ?id, "a late or unknown answer of the server was dropped");
+            tracing::debug!(
+                process = self.number,
+                ?id,
+                "a late or unknown answer of the server was dropped"
+            );
             return;
         };
         self.touch();
@@ -113,7 +128,9 @@ impl Link {
                 self.changed(message, None);
             }
             _ => {
-                let stream = self.caller(&self.state.lock(), |_| true).map(|(stream, _)| stream);
+                let stream = self
+                    .caller(&self.state.lock(), |_| true)
+                    .map(|(stream, _)| stream);
                 self.deliver(message.with([]), stream);
             }
         }
@@ -140,7 +157,11 @@ impl Link {
         let span = message.fields().request_id;
         let Some(raw) = message.raw(span) else { return };
         let mut state = self.state.lock();
-        let asked = state.asked.iter().find(|(_, asked)| same_id(&asked.id, raw)).map(|(number, _)| *number);
+        let asked = state
+            .asked
+            .iter()
+            .find(|(_, asked)| same_id(&asked.id, raw))
+            .map(|(number, _)| *number);
         if let Some(number) = asked {
             let asked = state.asked.remove(&number);
             drop(state);
@@ -149,7 +170,10 @@ impl Link {
             return;
         }
         let number = our_number(raw).filter(|number| {
-            state.calls.get(number).is_some_and(|call| call.special == Special::Listen)
+            state
+                .calls
+                .get(number)
+                .is_some_and(|call| call.special == Special::Listen)
         });
         let call = number.and_then(|number| state.calls.remove(&number));
         drop(state);
@@ -201,7 +225,11 @@ impl Link {
             Tenant::Session(session) => {
                 let Some(session) = session.upgrade() else { return };
                 let reads = session.standalone().attached();
-                let caller = if reads { None } else { self.caller(&self.state.lock(), |_| true) };
+                let caller = if reads {
+                    None
+                } else {
+                    self.caller(&self.state.lock(), |_| true)
+                };
                 self.deliver(message.with([]), caller.map(|(stream, _)| stream));
             }
             // Without a subscription id nobody asked for it.
@@ -214,7 +242,10 @@ impl Link {
         let id = message.id().unwrap_or_default();
         let method = message.method();
         if method == "ping" {
-            self.post(Payload::from(format!("{{\"jsonrpc\":\"2.0\",\"id\":{},\"result\":{{}}}}", String::from_utf8_lossy(&id))));
+            self.post(Payload::from(format!(
+                "{{\"jsonrpc\":\"2.0\",\"id\":{},\"result\":{{}}}}",
+                String::from_utf8_lossy(&id)
+            )));
             return;
         }
         let mut state = self.state.lock();
@@ -237,7 +268,9 @@ impl Link {
             stream: Arc::clone(stream),
         };
         for stream in streams {
-            let Some(number) = state.ask(asked(&stream)) else { break };
+            let Some(number) = state.ask(asked(&stream)) else {
+                break;
+            };
             let payload = message.with([(message.id_span(), &Bytes::from(number.to_string()))]);
             if stream.push(Class::Request, payload) {
                 return;
@@ -245,7 +278,11 @@ impl Link {
             state.asked.remove(&number);
         }
         drop(state);
-        self.refuse(&id, INTERNAL, &format!("the client cannot be reached with {method} now"));
+        self.refuse(
+            &id,
+            INTERNAL,
+            &format!("the client cannot be reached with {method} now"),
+        );
     }
 
     fn refuse(&self, id: &[u8], code: i64, text: &str) {
@@ -263,7 +300,9 @@ impl Link {
         wanted: impl Fn(Special) -> bool,
     ) -> Option<(Arc<Stream>, Option<Arc<Session>>)> {
         let mut calls = state.calls.values().filter_map(|call| match &call.to {
-            Destination::Client { party, stream } if call.special != Special::Listen && wanted(call.special) => {
+            Destination::Client { party, stream }
+                if call.special != Special::Listen && wanted(call.special) =>
+            {
                 Some((party, stream))
             }
             _ => None,
@@ -302,7 +341,11 @@ fn outcome(response: &Message) -> Outcome {
         let code = code.and_then(|raw| std::str::from_utf8(raw).ok()?.parse().ok());
         return Outcome::Code(code.unwrap_or(INTERNAL));
     }
-    if response.raw(response.fields().is_error) == Some(b"true") { Outcome::ToolError } else { Outcome::Ok }
+    if response.raw(response.fields().is_error) == Some(b"true") {
+        Outcome::ToolError
+    } else {
+        Outcome::Ok
+    }
 }
 
 /// The id of ours in the beginning of a message that was cut.

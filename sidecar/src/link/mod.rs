@@ -156,7 +156,11 @@ impl Link {
 
     /// Since its last call ended or began; zero while one is under way.
     pub(crate) fn idle_for(&self) -> Duration {
-        if self.busy() { Duration::ZERO } else { self.used.lock().elapsed() }
+        if self.busy() {
+            Duration::ZERO
+        } else {
+            self.used.lock().elapsed()
+        }
     }
 
     /// Whether a call is under way or one of its clients reads a stream.
@@ -210,7 +214,9 @@ impl Link {
     /// Waits for room in the queue, then for the message's turn in it. An error of the process reaches the
     /// call by [`Link::go_down`], so there is none here.
     async fn send(&self, payload: Payload) {
-        let kib = u32::try_from(payload.len() / 1024 + 1).unwrap_or(u32::MAX).min(self.room_kib);
+        let kib = u32::try_from(payload.len() / 1024 + 1)
+            .unwrap_or(u32::MAX)
+            .min(self.room_kib);
         // The semaphore is never closed.
         let room = Arc::clone(&self.room).acquire_many_owned(kib).await.ok();
         let _ = self.outbox.send(Outgoing { payload, _room: room }).await;
@@ -219,7 +225,10 @@ impl Link {
     /// For messages of ours that must not wait, because the reader of the server sends them.
     fn post(&self, payload: Payload) {
         if self.outbox.try_send(Outgoing { payload, _room: None }).is_err() {
-            tracing::warn!(process = self.number, "the server does not read; a message to it was dropped");
+            tracing::warn!(
+                process = self.number,
+                "the server does not read; a message to it was dropped"
+            );
             self.metrics.dropped("to_server");
         }
     }

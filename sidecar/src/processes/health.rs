@@ -45,8 +45,16 @@ pub(crate) struct Health {
 
 impl Default for Health {
     fn default() -> Self {
-        let status = Status { state: State::Starting, era: None, reason: None, stderr: Vec::new() };
-        Self { status: watch::Sender::new(status), doubt: Notify::new() }
+        let status = Status {
+            state: State::Starting,
+            era: None,
+            reason: None,
+            stderr: Vec::new(),
+        };
+        Self {
+            status: watch::Sender::new(status),
+            doubt: Notify::new(),
+        }
     }
 }
 
@@ -86,7 +94,9 @@ impl Health {
     /// The status as soon as the era is known or the command has failed.
     pub(super) async fn settled(&self) -> Status {
         let mut status = self.status.subscribe();
-        let known = status.wait_for(|s| s.era.is_some() || s.state == State::Unhealthy).await;
+        let known = status
+            .wait_for(|s| s.era.is_some() || s.state == State::Unhealthy)
+            .await;
         match known {
             Ok(status) => status.clone(),
             // The sender lives in `self`.

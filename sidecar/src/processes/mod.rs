@@ -94,7 +94,12 @@ struct Places {
 impl Processes {
     pub(crate) fn new(settings: Settings, metrics: Arc<Metrics>, seed: u64) -> Arc<Self> {
         let permits = Arc::new(Semaphore::new(settings.max));
-        let restart = Restart { policy: Backoff::new(seed), not_before: None, why: String::new(), stderr: Vec::new() };
+        let restart = Restart {
+            policy: Backoff::new(seed),
+            not_before: None,
+            why: String::new(),
+            stderr: Vec::new(),
+        };
         Arc::new(Self {
             settings,
             metrics,
@@ -125,7 +130,10 @@ impl Processes {
                 let version = shared_version(version);
                 let mut places = self.places.lock();
                 let slot = places.shared.entry(version.to_owned()).or_insert_with(|| {
-                    Slot::new(Role::Shared { version: version.to_owned(), audience: Arc::default() })
+                    Slot::new(Role::Shared {
+                        version: version.to_owned(),
+                        audience: Arc::default(),
+                    })
                 });
                 Arc::clone(slot)
             }
@@ -202,7 +210,12 @@ impl Processes {
 
     /// All running links.
     pub(crate) fn links(&self) -> Vec<Arc<Link>> {
-        self.places.lock().running.values().map(|(_, link)| Arc::clone(link)).collect()
+        self.places
+            .lock()
+            .running
+            .values()
+            .map(|(_, link)| Arc::clone(link))
+            .collect()
     }
 
     /// The right to run one more process; an idle one is stopped for it if there is no room.
@@ -210,7 +223,9 @@ impl Processes {
         if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
             return Ok(permit);
         }
-        let full = NoLink::NoProcess { max: self.settings.max };
+        let full = NoLink::NoProcess {
+            max: self.settings.max,
+        };
         if !self.evict() {
             return Err(full);
         }
@@ -223,16 +238,26 @@ impl Processes {
     /// Stops the process that is idle longest; false if all are busy.
     fn evict(&self) -> bool {
         let mut places = self.places.lock();
-        let idle = places.running.values().filter(|(_, link)| !link.busy() && !link.stopping());
+        let idle = places
+            .running
+            .values()
+            .filter(|(_, link)| !link.busy() && !link.stopping());
         let Some((slot, link)) = idle.max_by_key(|(_, link)| link.idle_for()).cloned() else {
             return false;
         };
-        if places.spare.as_ref().is_some_and(|spare| Arc::ptr_eq(spare, &slot)) {
+        if places
+            .spare
+            .as_ref()
+            .is_some_and(|spare| Arc::ptr_eq(spare, &slot))
+        {
             places.spare = None;
         }
         drop(places);
         self.metrics.evictions.inc();
-        tracing::info!(process = link.number(), "stopping an idle process to make room for another");
+        tracing::info!(
+            process = link.number(),
+            "stopping an idle process to make room for another"
+        );
         slot.vacate();
         link.stop(Down::Idle);
         true
@@ -241,7 +266,9 @@ impl Processes {
     /// Why and for how long the next start has to wait.
     fn restart_delay(&self) -> (String, Duration) {
         let restart = self.backoff.lock();
-        let wait = restart.not_before.map(|at| at.saturating_duration_since(Instant::now()));
+        let wait = restart
+            .not_before
+            .map(|at| at.saturating_duration_since(Instant::now()));
         (restart.why.clone(), wait.unwrap_or_default())
     }
 
@@ -270,7 +297,10 @@ impl Processes {
                 (Some(era), _) => Ok(era),
                 (None, why) => {
                     let (_, retry_after) = self.restart_delay();
-                    Err(NoLink::Unstartable { why: why.unwrap_or_default(), retry_after })
+                    Err(NoLink::Unstartable {
+                        why: why.unwrap_or_default(),
+                        retry_after,
+                    })
                 }
             },
         }
@@ -280,5 +310,8 @@ impl Processes {
 /// Versions a shared process is kept for; anything else is served by the newest legacy one.
 fn shared_version(requested: &str) -> &'static str {
     const KNOWN: [&str; 4] = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"];
-    KNOWN.into_iter().find(|known| *known == requested).unwrap_or("2025-11-25")
+    KNOWN
+        .into_iter()
+        .find(|known| *known == requested)
+        .unwrap_or("2025-11-25")
 }

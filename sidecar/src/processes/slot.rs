@@ -34,7 +34,10 @@ pub(crate) enum Role {
     /// One legacy session's own process.
     Session(Weak<Session>),
     /// One process for all legacy sessions of this protocol version.
-    Shared { version: String, audience: Arc<Audience> },
+    Shared {
+        version: String,
+        audience: Arc<Audience>,
+    },
     /// Modern requests of one client, or of all.
     Modern,
     /// The start that tells whether the command works, and which era it speaks.
@@ -73,7 +76,11 @@ pub(crate) struct Slot {
 
 impl Slot {
     pub(crate) fn new(role: Role) -> Arc<Self> {
-        Arc::new(Self { role, place: watch::Sender::new(Place::Empty), client: Mutex::new(None) })
+        Arc::new(Self {
+            role,
+            place: watch::Sender::new(Place::Empty),
+            client: Mutex::new(None),
+        })
     }
 
     pub(crate) fn role(&self) -> &Role {

@@ -33,19 +33,28 @@ impl Processes {
             Ok(permit) => permit,
             Err(why) => return slot.fail(why),
         };
-        let Started { process, stdin, stdout } =
-            match Process::spawn(&self.settings.command, &self.settings.limits) {
-                Ok(started) => started,
-                Err(error) => {
-                    let retry_after = self.died(Duration::ZERO, &error.to_string());
-                    self.health.ill(error.to_string(), Vec::new());
-                    return slot.fail(NoLink::Unstartable { why: error.to_string(), retry_after });
-                }
-            };
+        let Started {
+            process,
+            stdin,
+            stdout,
+        } = match Process::spawn(&self.settings.command, &self.settings.limits) {
+            Ok(started) => started,
+            Err(error) => {
+                let retry_after = self.died(Duration::ZERO, &error.to_string());
+                self.health.ill(error.to_string(), Vec::new());
+                return slot.fail(NoLink::Unstartable {
+                    why: error.to_string(),
+                    retry_after,
+                });
+            }
+        };
         let number = self.next_number();
         let tenant = slot.role().tenant();
         let (link, pump) = Pump::new(number, tenant, self.settings.max_message, &self.metrics);
-        self.places.lock().running.insert(number, (Arc::clone(&slot), Arc::clone(&link)));
+        self.places
+            .lock()
+            .running
+            .insert(number, (Arc::clone(&slot), Arc::clone(&link)));
         self.metrics.processes.inc();
         if self.stop.is_cancelled() {
             link.stop(Down::Draining);
@@ -56,7 +65,10 @@ impl Processes {
         let why = |link: &Link| {
             slot.vacate();
             let retry_after = self.died(link.uptime(), "it closed its output");
-            Down::Restarting { why: "it closed its output".into(), retry_after }
+            Down::Restarting {
+                why: "it closed its output".into(),
+                retry_after,
+            }
         };
         let pump = pump.run(stdin, stdout, why);
         tokio::pin!(pump);
@@ -92,7 +104,10 @@ impl Processes {
         if let Some(why) = failure {
             slot.fail(why.unwrap_or_else(|| {
                 let (_, retry_after) = self.restart_delay();
-                NoLink::Unstartable { why: exit, retry_after }
+                NoLink::Unstartable {
+                    why: exit,
+                    retry_after,
+                }
             }));
         }
     }
@@ -101,7 +116,10 @@ impl Processes {
     async fn admit(&self) -> Result<tokio::sync::OwnedSemaphorePermit, NoLink> {
         let (why, wait) = self.restart_delay();
         if wait > PATIENCE {
-            return Err(NoLink::Backoff { why, retry_after: wait });
+            return Err(NoLink::Backoff {
+                why,
+                retry_after: wait,
+            });
         }
         if self.stop.is_cancelled() {
             return Err(NoLink::Down(Down::Draining));
@@ -120,7 +138,12 @@ impl Processes {
             Ended::Closed => {
                 self.metrics.restarts.inc();
                 let last = stderr.lines();
-                tracing::warn!(process = link.number(), exit = text, ?last, "the MCP server ended by itself");
+                tracing::warn!(
+                    process = link.number(),
+                    exit = text,
+                    ?last,
+                    "the MCP server ended by itself"
+                );
                 let mut restart = self.backoff.lock();
                 restart.why.clone_from(&text);
                 restart.stderr.clone_from(&last);
@@ -157,7 +180,9 @@ impl Processes {
         match role {
             Role::Session(session) => {
                 // Without the session nobody is left to talk to it; its first `initialize` is the client's own.
-                let Some(session) = session.upgrade() else { return Err(NoLink::Down(Down::SessionEnded)) };
+                let Some(session) = session.upgrade() else {
+                    return Err(NoLink::Down(Down::SessionEnded));
+                };
                 if !session.opened() {
                     return Ok(());
                 }
@@ -172,13 +197,18 @@ impl Processes {
                 let answer = self.answered(link.ask(&initialize(version), limit).await)?;
                 let Some(result) = answer.result() else {
                     let why = String::from_utf8_lossy(answer.error().unwrap_or_default()).into_owned();
-                    return Err(NoLink::Unstartable { why, retry_after: Duration::ZERO });
+                    return Err(NoLink::Unstartable {
+                        why,
+                        retry_after: Duration::ZERO,
+                    });
                 };
                 link.set_initialized(result);
                 link.tell(INITIALIZED.to_owned());
                 Ok(())
             }
-            Role::Check => self.answered(link.ask(&initialize("2025-11-25"), limit).await).map(drop),
+            Role::Check => self
+                .answered(link.ask(&initialize("2025-11-25"), limit).await)
+                .map(drop),
             Role::Modern if self.health.era() == Some(Era::Modern) => Ok(()),
             Role::Modern | Role::Probe => self.probe(link).await,
         }
@@ -191,7 +221,8 @@ impl Processes {
             Ok(answer) => {
                 let code = answer.raw(answer.fields().error_code);
                 let modern = answer.error().is_none() || code.is_some_and(|c| MODERN_CODES.contains(&c));
-                self.health.set_era(if modern { Era::Modern } else { Era::Legacy });
+                self.health
+                    .set_era(if modern { Era::Modern } else { Era::Legacy });
                 if modern { Ok(()) } else { Err(NoLink::LegacyOnly) }
             }
             // Silence means legacy if it is alive at all.
@@ -238,5 +269,8 @@ pub(crate) fn own_meta() -> String {
 }
 
 fn client_info() -> String {
-    format!("{{\"name\":\"mcp-sidecar\",\"version\":\"{}\"}}", env!("CARGO_PKG_VERSION"))
+    format!(
+        "{{\"name\":\"mcp-sidecar\",\"version\":\"{}\"}}",
+        env!("CARGO_PKG_VERSION")
+    )
 }

@@ -29,7 +29,9 @@ impl Processes {
             let calling = link.as_ref().is_some_and(|link| link.serves(&session));
             if session.idle_for() >= idle && !calling && sessions.close(&session) {
                 tracing::info!(session = session.id(), "ended an idle session");
-                self.metrics.sessions.set(i64::try_from(sessions.len()).unwrap_or(i64::MAX));
+                self.metrics
+                    .sessions
+                    .set(i64::try_from(sessions.len()).unwrap_or(i64::MAX));
                 self.release(&session);
             }
         }

@@ -35,7 +35,9 @@ impl Processes {
         let _only_one = self.verifying.lock().await;
         let slot = Slot::new(Role::Probe);
         let mut result = self.link(&slot).await;
-        if matches!(&result, Err(NoLink::Unstartable { .. })) && self.health.status().state != State::Unhealthy {
+        if matches!(&result, Err(NoLink::Unstartable { .. }))
+            && self.health.status().state != State::Unhealthy
+        {
             // It started and did not survive the probe: perhaps it only bears `initialize`.
             let check = Slot::new(Role::Check);
             result = self.link(&check).await;
@@ -83,7 +85,9 @@ impl Processes {
     /// Asks a live process whether it answers; without one, verifies with a fresh one.
     pub(crate) async fn ask_deep(self: &Arc<Self>) -> Result<(), String> {
         let running: Vec<_> = self.places.lock().running.values().cloned().collect();
-        let live = running.into_iter().find(|(slot, link)| slot.live().is_some() && !link.stopping());
+        let live = running
+            .into_iter()
+            .find(|(slot, link)| slot.live().is_some() && !link.stopping());
         let Some((_, link)) = live else {
             self.verify().await;
             let status = self.health.status();
@@ -92,7 +96,11 @@ impl Processes {
                 State::Starting | State::Unhealthy => Err(status.reason.unwrap_or_default()),
             };
         };
-        let question = if link.era() == Era::Modern { start::discover() } else { "\"method\":\"ping\"".to_owned() };
+        let question = if link.era() == Era::Modern {
+            start::discover()
+        } else {
+            "\"method\":\"ping\"".to_owned()
+        };
         match link.ask(&question, DEEP).await {
             // An error is an answer, too.
             Ok(_) => Ok(()),

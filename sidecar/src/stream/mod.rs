@@ -95,7 +95,13 @@ struct Inner {
 
 impl Stream {
     /// A stream for the answers to `calls` requests. Made by its [`Shelf`].
-    fn new(number: u64, shelf: &Arc<Shelf>, calls: usize, resumable: bool, responses_only: bool) -> Arc<Self> {
+    fn new(
+        number: u64,
+        shelf: &Arc<Shelf>,
+        calls: usize,
+        resumable: bool,
+        responses_only: bool,
+    ) -> Arc<Self> {
         let inner = Inner {
             phase: Phase::Held,
             events: VecDeque::new(),
@@ -133,7 +139,9 @@ impl Stream {
 
     /// Adds a message. False: it was not taken and will not be seen on this stream.
     pub(crate) fn push(&self, class: Class, payload: Payload) -> bool {
-        let Some(shelf) = self.shelf.upgrade() else { return false };
+        let Some(shelf) = self.shelf.upgrade() else {
+            return false;
+        };
         let len = payload.len();
         let fits = shelf.make_room(len);
         let mut inner = self.inner.lock();
@@ -171,7 +179,15 @@ impl Stream {
     pub(crate) fn poll_first(&self, cx: &Context<'_>) -> Poll<First> {
         let mut inner = self.inner.lock();
         let only = inner.awaited == 0 && inner.events.len() == 1;
-        if only && matches!(inner.events.front(), Some(Event { class: Class::Response(_), .. })) {
+        if only
+            && matches!(
+                inner.events.front(),
+                Some(Event {
+                    class: Class::Response(_),
+                    ..
+                })
+            )
+        {
             inner.phase = Phase::Over;
             if let Some(event) = inner.events.pop_front() {
                 self.refund(&event);
@@ -246,7 +262,10 @@ impl Stream {
         inner.attached = true;
         inner.taken = after;
         inner.wake();
-        Reader { stream: Arc::clone(self), reader: inner.reader }
+        Reader {
+            stream: Arc::clone(self),
+            reader: inner.reader,
+        }
     }
 
     /// Ends the present reader's response; a resumable stream itself goes on.

@@ -35,7 +35,11 @@ struct Kept {
 
 impl Shelf {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { bytes: AtomicUsize::new(0), events: AtomicUsize::new(0), kept: Mutex::default() })
+        Arc::new(Self {
+            bytes: AtomicUsize::new(0),
+            events: AtomicUsize::new(0),
+            kept: Mutex::default(),
+        })
     }
 
     /// The session's standalone stream, number 0: it never ends by itself.
@@ -120,14 +124,22 @@ impl Shelf {
 
     #[cfg(test)]
     pub(super) fn held(&self) -> (usize, usize) {
-        (self.bytes.load(Ordering::Relaxed), self.events.load(Ordering::Relaxed))
+        (
+            self.bytes.load(Ordering::Relaxed),
+            self.events.load(Ordering::Relaxed),
+        )
     }
 }
 
 impl Kept {
     fn take_oldest_ended(&mut self) -> bool {
-        let oldest = self.streams.iter().find(|(_, stream)| stream.ended() && !stream.attached());
-        let Some(number) = oldest.map(|(number, _)| *number) else { return false };
+        let oldest = self
+            .streams
+            .iter()
+            .find(|(_, stream)| stream.ended() && !stream.attached());
+        let Some(number) = oldest.map(|(number, _)| *number) else {
+            return false;
+        };
         if let Some(stream) = self.streams.remove(&number) {
             // Somebody may still hold it; what it kept is given back now.
             stream.abandon();

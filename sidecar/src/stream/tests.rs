@@ -11,15 +11,19 @@ fn text(text: &str) -> Payload {
 
 fn next(reader: &Reader) -> Option<(u64, String)> {
     match reader.poll_next(&Context::from_waker(Waker::noop())) {
-        Poll::Ready(Some(event)) => {
-            Some((event.seq, String::from_utf8(event.payload.parts().concat()).unwrap()))
-        }
+        Poll::Ready(Some(event)) => Some((
+            event.seq,
+            String::from_utf8(event.payload.parts().concat()).unwrap(),
+        )),
         _ => None,
     }
 }
 
 fn ended(reader: &Reader) -> bool {
-    matches!(reader.poll_next(&Context::from_waker(Waker::noop())), Poll::Ready(None))
+    matches!(
+        reader.poll_next(&Context::from_waker(Waker::noop())),
+        Poll::Ready(None)
+    )
 }
 
 fn first(stream: &Stream) -> Poll<First> {
@@ -121,10 +125,19 @@ fn pressure_drops_notifications_and_replay_but_no_awaited_response() {
     let reader = slow.open();
     shelf.keep(&slow);
     assert!(slow.push(Class::Notification, text(&big)));
-    assert!(slow.push(Class::Notification, text(&big)), "the ended stream makes room");
+    assert!(
+        slow.push(Class::Notification, text(&big)),
+        "the ended stream makes room"
+    );
     assert!(shelf.find(done.number()).is_none());
-    assert!(!slow.push(Class::Notification, text(&big)), "nothing left to give up");
-    assert!(slow.push(OK, text(&big)), "a response to a reader is kept all the same");
+    assert!(
+        !slow.push(Class::Notification, text(&big)),
+        "nothing left to give up"
+    );
+    assert!(
+        slow.push(OK, text(&big)),
+        "a response to a reader is kept all the same"
+    );
     drop(reader);
     assert!(!slow.push(OK, text(&big)), "nobody reads and there is no room");
     drop(slow);
