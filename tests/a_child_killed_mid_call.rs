@@ -9,7 +9,8 @@ use support::{Edge, anonymous, command_line, demo, eventually, signal};
 /// The demo servers below the edge (not their guards, whose command lines also name them).
 fn servers(edge: &Edge) -> Vec<u32> {
     let is_server = |pid: &u32| {
-        command_line(*pid).trim_end().ends_with("mcp-edge demo") && !command_line(*pid).contains(" guard")
+        let line = command_line(*pid);
+        line.trim_end().ends_with("mcp-edge demo") && !line.contains(" guard") && !line.contains(" sidecar ")
     };
     edge.descendants().into_iter().filter(is_server).collect()
 }

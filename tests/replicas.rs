@@ -83,7 +83,7 @@ fn a_refused_connection_takes_a_replica_out_and_the_request_goes_elsewhere() {
         .local_addr()
         .unwrap();
     let services = format!(
-        "    - {{name: far, runtime: fixed, stateless: true, upstreams: [\"{}\", \"{nobody}\"]}}\n",
+        "    - {{name: far, stateless: true, upstreams: [\"{}\", \"{nobody}\"]}}\n",
         upstream.address
     );
     let edge = Edge::start(&anonymous(&services));

@@ -21,7 +21,7 @@ fn ticking(pause: Duration) -> Upstream {
         let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
         let mut alive = stream.write_all(head.as_bytes()).is_ok();
         for _ in 0..600 {
-            alive = alive && stream.write_all(b"9\r\n: tick\n\n\r\n").is_ok();
+            alive = alive && stream.write_all(b"8\r\n: tick\n\n\r\n").is_ok();
             if !alive {
                 break;
             }

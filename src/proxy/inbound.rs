@@ -115,7 +115,7 @@ pub(super) fn content_length(headers: &HeaderMap) -> Option<u64> {
 }
 
 /// By the version header alone: never by connection, never by what the client did before.
-fn era(headers: &HeaderMap) -> Era {
+pub(super) fn era(headers: &HeaderMap) -> Era {
     classify::era(
         headers
             .get(PROTOCOL_VERSION)

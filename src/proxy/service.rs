@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderName, Method};
-use mcp_edge_filters::{Reason, Reply, ResponseHead, RpcContext, ServiceName, Verdict};
+use mcp_edge_filters::{Era, Reason, Reply, ResponseHead, RpcContext, ServiceName, Verdict};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::Digest;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
@@ -91,10 +91,9 @@ impl EdgeProxy {
             Some(request) => (request.rpc_context(), request.id.clone()),
             None => {
                 let head = session.req_header();
-                let rpc = RpcContext {
-                    is_rpc: head.method == Method::POST,
-                    ..RpcContext::default()
-                };
+                let modern = inbound::era(&head.headers) == Era::Modern;
+                let is_rpc = modern || head.method == Method::POST;
+                let rpc = RpcContext { is_rpc, modern, id: None };
                 (rpc, inbound::request_id(&head.headers))
             }
         };

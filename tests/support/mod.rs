@@ -73,7 +73,7 @@ pub fn demo(name: &str, more: &str) -> String {
 /// A service at fixed addresses that a test serves itself.
 pub fn fixed(name: &str, upstream: SocketAddr, more: &str) -> String {
     let comma = if more.is_empty() { "" } else { ", " };
-    format!("    - {{name: {name}, runtime: fixed, upstreams: [\"{upstream}\"]{comma}{more}}}\n")
+    format!("    - {{name: {name}, upstreams: [\"{upstream}\"]{comma}{more}}}\n")
 }
 
 impl Edge {
