@@ -42,49 +42,67 @@ pub enum Format {
 
 /// Runs the command.
 pub fn run(args: CheckArgs) -> ExitCode {
-    let input = match args.config {
-        Some(path) => Input::File(path),
+    let variables = |name: &str| std::env::var(name).ok();
+    match execute(
+        &args,
+        &variables,
+        &mut io::stdout().lock(),
+        &mut io::stderr().lock(),
+    ) {
+        Ok(code) => ExitCode::from(code),
+        // The reader is gone; there is nobody to tell.
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// The command with everything it touches handed in; returns the exit code.
+///
+/// # Errors
+/// What writing to `stdout` or `stderr` says.
+pub fn execute(
+    args: &CheckArgs,
+    variables: &dyn Fn(&str) -> Option<String>,
+    stdout: &mut dyn Write,
+    stderr: &mut dyn Write,
+) -> io::Result<u8> {
+    let input = match &args.config {
+        Some(path) => Input::File(path.clone()),
         None => Input::Folder(PathBuf::from(".")),
     };
-    let examined = config::examine(&input, &|name| std::env::var(name).ok());
-    let printed = match args.format {
-        Format::Human => print_human(&examined, args.print_effective),
-        Format::Json => print_json(&examined, args.print_effective),
-    };
-    match printed {
-        Err(_) => ExitCode::FAILURE,
-        Ok(()) if examined.config.is_none() => ExitCode::from(BAD_CONFIG),
-        Ok(()) => ExitCode::SUCCESS,
-    }
-}
-
-fn print_human(examined: &Examined, print_effective: bool) -> io::Result<()> {
-    let mut stderr = io::stderr().lock();
-    write!(stderr, "{}", examined.report)?;
-    let count = |severity, word: &str| match examined.report.count(severity) {
-        1 => format!("1 {word}"),
-        n => format!("{n} {word}s"),
-    };
-    let (errors, warnings) = (
-        count(Severity::Error, "error"),
-        count(Severity::Warning, "warning"),
-    );
-    match &examined.config {
-        Some(config) => {
-            let services = config.services.len();
-            let noun = if services == 1 { "service" } else { "services" };
-            writeln!(stderr, "ok: {services} {noun}, {warnings}")?;
+    let examined = config::examine(&input, variables);
+    match args.format {
+        Format::Human => {
+            print_findings(&examined, stderr)?;
+            if let Some(effective) = examined.effective().filter(|_| args.print_effective) {
+                let yaml = serde_yaml::to_string(effective).map_err(io::Error::other)?;
+                stdout.write_all(yaml.as_bytes())?;
+            }
         }
-        None => writeln!(stderr, "not ok: {errors}, {warnings}")?,
+        Format::Json => print_json(&examined, args.print_effective, stdout)?,
     }
-    if let Some(effective) = examined.effective().filter(|_| print_effective) {
-        let yaml = serde_yaml::to_string(effective).map_err(io::Error::other)?;
-        io::stdout().lock().write_all(yaml.as_bytes())?;
-    }
-    Ok(())
+    stdout.flush()?;
+    Ok(if examined.config.is_some() { 0 } else { BAD_CONFIG })
 }
 
-fn print_json(examined: &Examined, print_effective: bool) -> io::Result<()> {
+fn print_findings(examined: &Examined, stderr: &mut dyn Write) -> io::Result<()> {
+    write!(stderr, "{}", examined.report)?;
+    let count = |n: usize, word: &str| format!("{n} {word}{}", if n == 1 { "" } else { "s" });
+    let warnings = count(examined.report.count(Severity::Warning), "warning");
+    match &examined.config {
+        Some(config) => writeln!(
+            stderr,
+            "ok: {}, {warnings}",
+            count(config.services.len(), "service")
+        ),
+        None => writeln!(
+            stderr,
+            "not ok: {}, {warnings}",
+            count(examined.report.count(Severity::Error), "error")
+        ),
+    }
+}
+
+fn print_json(examined: &Examined, print_effective: bool, stdout: &mut dyn Write) -> io::Result<()> {
     let mut document = examined.report.to_json();
     if let (Some(object), true) = (document.as_object_mut(), print_effective) {
         object.insert(
@@ -92,7 +110,5 @@ fn print_json(examined: &Examined, print_effective: bool) -> io::Result<()> {
             examined.effective().cloned().unwrap_or(Value::Null),
         );
     }
-    let mut stdout = io::stdout().lock();
-    writeln!(stdout, "{document:#}")?;
-    stdout.flush()
+    writeln!(stdout, "{document:#}")
 }

@@ -138,10 +138,10 @@ impl Checker<'_> {
         let spec = &self.spec.edge;
         let mut hosts: Vec<String> = spec.allowed_hosts.iter().map(|host| host.0.0.clone()).collect();
         let public: Option<http::Uri> = spec.public_url.as_ref().and_then(|url| url.0.0.parse().ok());
-        if let Some(host) = public.as_ref().and_then(http::Uri::host) {
-            if !hosts.iter().any(|h| h == host) {
-                hosts.push(host.to_owned());
-            }
+        if let Some(host) = public.as_ref().and_then(http::Uri::host)
+            && !hosts.iter().any(|h| h == host)
+        {
+            hosts.push(host.to_owned());
         }
         let here = ["localhost", "127.0.0.1", "[::1]"];
         if !spec.listen.0.0.ip().is_loopback() && hosts.iter().all(|h| here.contains(&h.as_str())) {
