@@ -168,16 +168,7 @@ impl RawNode {
             RawKind::Float => scalar(Class::Float, written()),
             RawKind::Text(text) => scalar(Class::Text, text),
             RawKind::Seq(items) => Kind::Seq(items.into_iter().map(|n| n.settle(source)).collect()),
-            RawKind::Map(entries) => Kind::Map(
-                entries
-                    .into_iter()
-                    .map(|(key, value)| Entry {
-                        key_span: span(source, key.referenced),
-                        key: key.value,
-                        value: value.settle(source),
-                    })
-                    .collect(),
-            ),
+            RawKind::Map(entries) => Kind::Map(entries.into_iter().map(|e| entry(source, e)).collect()),
         };
         let mut span = span(source, referenced);
         if !matches!(kind, Kind::Scalar(_)) {
@@ -185,6 +176,20 @@ impl RawNode {
             (span.len, span.lines) = (1, 1);
         }
         Node { span, kind }
+    }
+}
+
+fn entry(source: &str, (key, value): (Spanned<String>, RawNode)) -> Entry {
+    let key_span = span(source, key.referenced);
+    let mut value = value.settle(source);
+    if value.is_null() {
+        // What is not written has no place of its own.
+        value.span = key_span;
+    }
+    Entry {
+        key: key.value,
+        key_span,
+        value,
     }
 }
 
