@@ -16,11 +16,16 @@ async fn only_three() {
             .contains(rustix::io::FdFlags::CLOEXEC)
     );
 
-    let mut first = start(&sh(r#"echo "{\"server\":$$}"; exec cat"#), &patient());
-    let mut second = start(&sh(r#"echo "{\"server\":$$}"; exec cat"#), &patient());
+    let mut first = start(&command("cat", &[]), &patient());
+    let mut second = start(&command("cat", &[]), &patient());
     for started in [&mut first, &mut second] {
-        let pids = pids(&mut started.stdout).await;
-        let open = descriptors(pids["server"]);
+        // After its first answer the loader has closed what it opens.
+        started.stdin.write(&["{}".into()]).await.unwrap();
+        message(&mut started.stdout).await;
+        let [(server, _)] = children(started.process.pid())[..] else {
+            panic!("not one child")
+        };
+        let open = descriptors(server);
         assert_eq!(
             open.iter().map(|(number, _)| *number).collect::<Vec<_>>(),
             [0, 1, 2],

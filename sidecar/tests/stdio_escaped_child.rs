@@ -61,9 +61,10 @@ async fn when_the_starter_is_killed() {
         .unwrap();
     let pids: BTreeMap<String, u32> = serde_json::from_str(&line).unwrap();
     assert_eq!(state(pids["guard"]).unwrap().1, sidecar.id());
+    // Kept open: `wait` closes it, and it must not be the end of file that ends the server.
+    let stdin = sidecar.stdin.take();
     sidecar.kill().unwrap();
     sidecar.wait().unwrap();
-    // Stdin is still open here: it is not end of file that ends them.
     until("server and daemon are gone", || {
         gone(pids["server"]) && gone(pids["daemon"])
     })
@@ -73,7 +74,7 @@ async fn when_the_starter_is_killed() {
         state(pids["guard"]).is_none_or(|(state, _)| state == 'Z')
     })
     .await;
-    drop(sidecar.stdin.take());
+    drop(stdin);
 }
 
 #[tokio::test]

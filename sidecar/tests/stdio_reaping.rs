@@ -6,15 +6,18 @@ use std::process::{Command, Stdio};
 
 use stdio_support::*;
 
-/// Leaves fifty orphans that end by themselves, then keeps running.
+/// Leaves fifty orphans that wait on a pipe, then end all at once, while the server keeps running.
 const LITTER: &str = r#"
 import json, os, sys
+read, write = os.pipe()
 for _ in range(50):
     if os.fork() == 0:
         if os.fork() == 0:
-            os._exit(0)
+            os.close(write)
+            os.read(read, 1)
         os._exit(0)
     os.wait()
+os.close(write)
 print(json.dumps({"server": os.getpid()}), flush=True)
 sys.stdin.read()
 "#;
