@@ -43,6 +43,8 @@ pub(crate) struct Message {
 }
 
 /// What an HTTP body or a line holds.
+// One is on the stack for a moment only, and a box would be an allocation on every message's way.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug)]
 pub(crate) enum Incoming {
     One(Message),

@@ -2,7 +2,11 @@
 //!
 //! Raw, because the tests are about bytes: a client library would hide a wrong status line, a missing end of a chunked
 //! body, a stream that came in one piece. Everything that is started is ended by its own process id on drop.
-#![allow(dead_code, unreachable_pub, reason = "every test file uses its own part of this")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "every test file uses its own part of this"
+)]
 
 pub mod http;
 pub mod mcp;
