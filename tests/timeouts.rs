@@ -68,7 +68,7 @@ fn a_silent_stream_is_cut_after_the_idle_limit() {
     let limits = "timeouts: {first_byte: 400ms, idle: 500ms, total: 55s}";
     let edge = Edge::start(&anonymous(&fixed("far", upstream.address, limits)));
     let stream = ping("/mcp/far").open(edge.public);
-    assert!(stream.is_cut());
+    assert!(stream.cut_short());
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn the_total_ends_even_a_lively_stream_and_a_route_may_say_so() {
         &fixed("far", upstream.address, ""),
         routes,
     ));
-    assert!(ping("/short").open(edge.public).is_cut());
+    assert!(ping("/short").open(edge.public).cut_short());
     let mut other = ping("/mcp/far").open(edge.public);
     // Twice the other route's limit.
     let start = Instant::now();
