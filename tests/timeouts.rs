@@ -1,5 +1,13 @@
 //! `timeouts`: first byte, idle and total, of the service and of the route, each seen by a client of a stuck server.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on fails"
+)]
+
 mod support;
 
 use std::io::Write;
