@@ -56,6 +56,7 @@ struct Args {
 }
 
 /// One session's way to its server.
+#[allow(clippy::large_enum_variant)] // A few per run.
 enum Link {
     Http(http::Link),
     Stdio(stdio::Link),
