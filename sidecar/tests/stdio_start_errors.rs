@@ -12,7 +12,7 @@ use stdio_support::*;
 
 async fn reason(command: &ServerCommand) -> String {
     let started = start(command, &patient());
-    match started.process.exited().await {
+    match ended(started.process.exited()).await {
         Exit::NotStarted(reason) => reason,
         other => panic!("{other:?}"),
     }
@@ -73,7 +73,7 @@ async fn working_directory_missing() {
 #[tokio::test]
 async fn a_servers_own_127_is_not_a_missing_command() {
     let started = start(&sh("no-such-command-in-a-wrapper"), &patient());
-    assert_eq!(started.process.exited().await, Exit::Code(127));
+    assert_eq!(ended(started.process.exited()).await, Exit::Code(127));
     let tail = started.process.stderr_tail();
     assert!(
         tail.iter()
