@@ -90,7 +90,6 @@ async fn not_even_the_guard() {
     let huge = "x".repeat(8 << 20);
     let long = Process::spawn(&command("sh", &[&huge]), &patient()).unwrap_err();
     assert!(matches!(long, SpawnError::TooLong { .. }), "{long}");
-    assert_eq!(children(std::process::id()).len(), 0);
 }
 
 #[test]
