@@ -83,7 +83,7 @@ async fn when_the_guard_is_told_to_terminate_by_hand() {
     let mut started = start(&python(DAEMON), &patient());
     let pids = pids(&mut started.stdout).await;
     signal(pids["guard"], Signal::TERM);
-    assert_eq!(started.process.exited().await, Exit::Signal(15));
+    assert_eq!(ended(started.process.exited()).await, Exit::Signal(15));
     assert!(pids.values().all(|&pid| gone(pid)), "{pids:?}");
 }
 
@@ -94,7 +94,7 @@ async fn a_server_dies_with_its_guard_even_if_nobody_adopts_it() {
     let mut started = start(&sh(server), &patient());
     let pids = pids(&mut started.stdout).await;
     signal(pids["guard"], Signal::KILL);
-    assert_eq!(started.process.exited().await, Exit::GuardKilled(9));
+    assert_eq!(ended(started.process.exited()).await, Exit::GuardKilled(9));
     until("the server has died", || {
         state(pids["server"]).is_none_or(|(state, _)| state == 'Z')
     })

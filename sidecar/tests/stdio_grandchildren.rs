@@ -33,7 +33,7 @@ async fn when_the_handle_is_dropped() {
     let pids = pids(&mut started.stdout).await;
     let exited = started.process.exited();
     drop(started.process);
-    assert_eq!(exited.await, Exit::Signal(9));
+    assert_eq!(ended(exited).await, Exit::Signal(9));
     assert!(pids.values().all(|&pid| gone(pid)), "{pids:?}");
     assert_eq!(next_line(&mut started.stdout).await, None);
 }
@@ -43,7 +43,7 @@ async fn when_the_server_is_killed() {
     let mut started = start(&tree(), &patient());
     let pids = pids(&mut started.stdout).await;
     signal(pids["server"], Signal::KILL);
-    assert_eq!(started.process.exited().await, Exit::Signal(9));
+    assert_eq!(ended(started.process.exited()).await, Exit::Signal(9));
     assert!(pids.values().all(|&pid| gone(pid)), "{pids:?}");
 }
 
@@ -56,6 +56,6 @@ async fn when_the_future_of_a_stop_is_dropped() {
     let stop = tokio::spawn(started.process.stop());
     tokio::task::yield_now().await;
     stop.abort();
-    assert_eq!(exited.await, Exit::Signal(9));
+    assert_eq!(ended(exited).await, Exit::Signal(9));
     assert!(pids.values().all(|&pid| gone(pid)), "{pids:?}");
 }

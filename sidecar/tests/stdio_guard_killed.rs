@@ -28,7 +28,7 @@ async fn nothing_survives() {
     let mut started = start(&python(FAMILY), &patient());
     let family = pids(&mut started.stdout).await;
     signal(family["guard"], Signal::KILL);
-    assert_eq!(started.process.exited().await, Exit::GuardKilled(9));
+    assert_eq!(ended(started.process.exited()).await, Exit::GuardKilled(9));
     assert!(family.values().all(|&pid| gone(pid)), "{family:?}");
 
     // The server, then the guard before it can act on that: it is stopped meanwhile.
@@ -37,7 +37,7 @@ async fn nothing_survives() {
     signal(family["guard"], Signal::STOP);
     signal(family["server"], Signal::KILL);
     signal(family["guard"], Signal::KILL);
-    assert_eq!(started.process.exited().await, Exit::GuardKilled(9));
+    assert_eq!(ended(started.process.exited()).await, Exit::GuardKilled(9));
     assert!(family.values().all(|&pid| gone(pid)), "{family:?}");
 
     // A guard that does not obey is killed in the end.
@@ -46,7 +46,7 @@ async fn nothing_survives() {
     signal(family["guard"], Signal::STOP);
     let exited = started.process.exited();
     drop(started.process);
-    assert_eq!(exited.await, Exit::GuardKilled(9));
+    assert_eq!(ended(exited).await, Exit::GuardKilled(9));
     assert!(family.values().all(|&pid| gone(pid)), "{family:?}");
 
     // The other server was not touched, and it is the only child left.

@@ -38,7 +38,10 @@ async fn one_life(end: End) {
     if let End::DropAtOnce = end {
         drop(process);
         // SIGUSR1 meets the guard with or without its handler.
-        assert!(matches!(exited.await, Exit::Signal(9) | Exit::GuardKilled(10)));
+        assert!(matches!(
+            ended(exited).await,
+            Exit::Signal(9) | Exit::GuardKilled(10)
+        ));
         return;
     }
     let pids = pids(&mut stdout).await;
@@ -56,7 +59,7 @@ async fn one_life(end: End) {
         End::KillGuard => Exit::GuardKilled(9),
         _ => Exit::Signal(9),
     };
-    assert_eq!(exited.await, expected, "{end:?}");
+    assert_eq!(ended(exited).await, expected, "{end:?}");
     assert!(pids.values().all(|&pid| gone(pid)), "{end:?}: {pids:?}");
 }
 

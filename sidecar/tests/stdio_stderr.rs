@@ -55,7 +55,7 @@ async fn last_words_are_there_when_the_exit_is() {
         &patient(),
     );
     let tail = started.process.stderr();
-    let exit = started.process.exited().await;
+    let exit = ended(started.process.exited()).await;
     assert_eq!(
         (exit.to_string().as_str(), tail.lines()),
         (

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use mcp_sidecar::stdio::process::use_guard_program;
-use mcp_sidecar::stdio::{Line, LineReader, Process, ProcessLimits, ServerCommand, Started};
+use mcp_sidecar::stdio::{Exit, Line, LineReader, Process, ProcessLimits, ServerCommand, Started};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Long enough for a loaded machine; reached only by a failing test.
@@ -69,6 +69,13 @@ pub(crate) async fn message(lines: &mut LineReader) -> serde_json::Value {
 /// The process ids in a message of the form `{"name": pid, …}`.
 pub(crate) async fn pids(lines: &mut LineReader) -> BTreeMap<String, u32> {
     serde_json::from_value(message(lines).await).unwrap()
+}
+
+/// How a process ended, of [`Process::exited`].
+pub(crate) async fn ended(exited: impl Future<Output = Exit>) -> Exit {
+    tokio::time::timeout(DEADLINE, exited)
+        .await
+        .expect("an end in time")
 }
 
 pub(crate) async fn until(what: &str, condition: impl FnMut() -> bool) {
