@@ -85,7 +85,10 @@ pub fn start() -> io::Result<(AccessLog, Writer)> {
 }
 
 fn start_on(mut output: impl Write + Send + 'static, human: bool) -> io::Result<(AccessLog, Writer)> {
-    let log = AccessLog(Arc::new(Inner { human, ..Inner::default() }));
+    let log = AccessLog(Arc::new(Inner {
+        human,
+        ..Inner::default()
+    }));
     let inner = log.0.clone();
     let write = move || {
         loop {
@@ -98,15 +101,25 @@ fn start_on(mut output: impl Write + Send + 'static, human: bool) -> io::Result<
             std::thread::park_timeout(FLUSH);
         }
     };
-    let thread = std::thread::Builder::new().name("access-log".into()).spawn(write)?;
-    Ok((log.clone(), Writer { log, thread: Some(thread) }))
+    let thread = std::thread::Builder::new()
+        .name("access-log".into())
+        .spawn(write)?;
+    Ok((
+        log.clone(),
+        Writer {
+            log,
+            thread: Some(thread),
+        },
+    ))
 }
 
 impl AccessLog {
     /// Takes a line; never waits for the output.
     pub fn put(&self, entry: &Entry<'_>) {
         let at = self.0.next.fetch_add(1, Ordering::Relaxed) % SHARDS;
-        let Some(shard) = self.0.shards.get(at) else { return };
+        let Some(shard) = self.0.shards.get(at) else {
+            return;
+        };
         let mut lines = shard.lock();
         if lines.len() >= SHARD_BYTES {
             self.0.dropped.fetch_add(1, Ordering::Relaxed);
@@ -130,7 +143,11 @@ impl AccessLog {
 
 fn write_text(out: &mut impl Write, e: &Entry<'_>) -> io::Result<()> {
     let millis = Duration::from_micros(e.duration_us).as_secs_f64() * 1e3;
-    let called = [e.method, e.name].into_iter().flatten().collect::<Vec<_>>().join(" ");
+    let called = [e.method, e.name]
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>()
+        .join(" ");
     writeln!(
         out,
         "{} {} {} {} {called} → {} {millis:.1} ms [{}]",
@@ -214,7 +231,10 @@ mod tests {
         let written = String::from_utf8(output.0.lock().clone()).unwrap();
         assert_eq!(written.lines().count(), 100);
         let line: serde_json::Value = serde_json::from_str(written.lines().next().unwrap()).unwrap();
-        assert_eq!((&line["name"], &line["status"]), (&"log\n\"x\"".into(), &200.into()));
+        assert_eq!(
+            (&line["name"], &line["status"]),
+            (&"log\n\"x\"".into(), &200.into())
+        );
         assert!(line.get("endpoint").is_none());
     }
 

@@ -68,10 +68,14 @@ pub fn serve() -> io::Result<()> {
         };
         let params = message.params.map_or("{}", RawValue::get);
         let params: Value = serde_json::from_str(params).unwrap_or(Value::Null);
-        let modern = params.pointer("/_meta/io.modelcontextprotocol~1protocolVersion").is_some();
+        let modern = params
+            .pointer("/_meta/io.modelcontextprotocol~1protocolVersion")
+            .is_some();
         let written = match answer(method, &params, modern, id, &output, &slow) {
             Answer::Result(result) => reply(&output, id, "result", &complete(result, method, modern)),
-            Answer::Error(code, message) => reply(&output, id, "error", &json!({"code": code, "message": message})),
+            Answer::Error(code, message) => {
+                reply(&output, id, "error", &json!({"code": code, "message": message}))
+            }
             Answer::Later => Ok(()),
         };
         if written.is_err() {
@@ -80,7 +84,14 @@ pub fn serve() -> io::Result<()> {
     }
 }
 
-fn answer(method: &str, params: &Value, modern: bool, id: &RawValue, output: &Output, slow: &Arc<AtomicUsize>) -> Answer {
+fn answer(
+    method: &str,
+    params: &Value,
+    modern: bool,
+    id: &RawValue,
+    output: &Output,
+    slow: &Arc<AtomicUsize>,
+) -> Answer {
     match method {
         "initialize" => Answer::Result(initialize(params)),
         "server/discover" if modern => Answer::Result(json!({
@@ -128,8 +139,20 @@ fn tools() -> Value {
         })
     };
     json!([
-        tool("echo", "Answers with the text it was given", json!({"text": {"type": "string"}}), json!(["text"]), true),
-        tool("add", "Adds two numbers", json!({"a": number, "b": number}), json!(["a", "b"]), true),
+        tool(
+            "echo",
+            "Answers with the text it was given",
+            json!({"text": {"type": "string"}}),
+            json!(["text"]),
+            true
+        ),
+        tool(
+            "add",
+            "Adds two numbers",
+            json!({"a": number, "b": number}),
+            json!(["a", "b"]),
+            true
+        ),
         tool(
             "slow",
             "Takes `ms` milliseconds in `steps` steps and reports progress after each",
@@ -137,8 +160,20 @@ fn tools() -> Value {
             json!([]),
             true
         ),
-        tool("big", "Answers with `bytes` bytes of text", json!({"bytes": {"type": "integer"}}), json!(["bytes"]), true),
-        tool("crash", "Ends this server process with exit code 3", json!({}), json!([]), false),
+        tool(
+            "big",
+            "Answers with `bytes` bytes of text",
+            json!({"bytes": {"type": "integer"}}),
+            json!(["bytes"]),
+            true
+        ),
+        tool(
+            "crash",
+            "Ends this server process with exit code 3",
+            json!({}),
+            json!([]),
+            false
+        ),
     ])
 }
 
@@ -162,7 +197,17 @@ fn call(params: &Value, modern: bool, id: &RawValue, output: &Output, slow: &Arc
             let token = params.pointer("/_meta/progressToken").cloned();
             let time = Duration::from_millis(count("ms", 1_000).min(MAX_SLOW_MS));
             let steps = count("steps", 4).clamp(1, MAX_STEPS);
-            later(Slow { id: id.to_owned(), token, time, steps, modern }, output, slow)
+            later(
+                Slow {
+                    id: id.to_owned(),
+                    token,
+                    time,
+                    steps,
+                    modern,
+                },
+                output,
+                slow,
+            )
         }
         "big" => {
             let bytes = count("bytes", 0).min(MAX_BIG_BYTES);
@@ -219,7 +264,10 @@ fn tool_error(text: &str) -> Value {
 }
 
 fn reply(output: &Output, id: &RawValue, key: &str, value: &Value) -> io::Result<()> {
-    write_line(output, format!(r#"{{"jsonrpc":"2.0","id":{},"{key}":{value}}}"#, id.get()))
+    write_line(
+        output,
+        format!(r#"{{"jsonrpc":"2.0","id":{},"{key}":{value}}}"#, id.get()),
+    )
 }
 
 fn write_line(output: &Output, mut line: String) -> io::Result<()> {
@@ -243,8 +291,14 @@ mod tests {
     #[test]
     fn only_modern_lists_carry_caching_hints() {
         let modern = complete(json!({}), "tools/list", true);
-        assert_eq!((&modern["resultType"], &modern["cacheScope"]), (&json!("complete"), &json!("public")));
+        assert_eq!(
+            (&modern["resultType"], &modern["cacheScope"]),
+            (&json!("complete"), &json!("public"))
+        );
         assert_eq!(complete(json!({}), "tools/list", false), json!({}));
-        assert_eq!(complete(json!({}), "tools/call", true), json!({"resultType": "complete"}));
+        assert_eq!(
+            complete(json!({}), "tools/call", true),
+            json!({"resultType": "complete"})
+        );
     }
 }

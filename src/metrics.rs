@@ -4,14 +4,15 @@
 //! specification, status classes, the edge's own reasons. Never a client, session, request or URI.
 
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 
 /// Buckets of a request's duration: OpenTelemetry's for MCP operations (10 ms … 300 s), and finer ones below, where
 /// most calls are.
-const DURATIONS: [f64; 17] =
-    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0];
+const DURATIONS: [f64; 17] = [
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0,
+];
 
 /// Buckets of the edge's own time before the upstream has the request (50 µs … 250 ms).
 const OVERHEADS: [f64; 8] = [0.000_05, 0.000_1, 0.000_25, 0.001, 0.005, 0.025, 0.1, 0.25];
@@ -77,20 +78,32 @@ impl Metrics {
             registry.register(Box::new(made.clone()))?;
             Ok::<_, prometheus::Error>(made)
         };
-        let requests =
-            counters("mcp_requests_total", "Requests by service, tier, method and status class", &["service", "tier", "method", "code"])?;
+        let requests = counters(
+            "mcp_requests_total",
+            "Requests by service, tier, method and status class",
+            &["service", "tier", "method", "code"],
+        )?;
         let errors = counters(
             "mcp_request_errors_total",
             "Requests that the edge refused or whose upstream failed, by reason",
             &["service", "reason"],
         )?;
-        let opts = HistogramOpts::new("mcp_request_duration_seconds", "Time from a request's head to its answer's end");
+        let opts = HistogramOpts::new(
+            "mcp_request_duration_seconds",
+            "Time from a request's head to its answer's end",
+        );
         let durations = HistogramVec::new(opts.buckets(DURATIONS.to_vec()), &["service"])?;
         registry.register(Box::new(durations.clone()))?;
-        let opts = HistogramOpts::new("mcp_edge_overhead_seconds", "Time from a request's head to its dispatch upstream");
+        let opts = HistogramOpts::new(
+            "mcp_edge_overhead_seconds",
+            "Time from a request's head to its dispatch upstream",
+        );
         let overhead = Histogram::with_opts(opts.buckets(OVERHEADS.to_vec()))?;
         registry.register(Box::new(overhead.clone()))?;
-        let retries = IntCounter::new("mcp_edge_retries_total", "Attempts to reach an upstream beyond the first")?;
+        let retries = IntCounter::new(
+            "mcp_edge_retries_total",
+            "Attempts to reach an upstream beyond the first",
+        )?;
         registry.register(Box::new(retries.clone()))?;
         Ok(Self {
             requests,
@@ -98,11 +111,30 @@ impl Metrics {
             durations,
             overhead,
             retries,
-            service_health: gauges("mcp_service_health", "1 if the service has a healthy endpoint", &["service"])?,
-            endpoints: gauges("mcp_service_endpoints", "Endpoints of a service by state", &["service", "state"])?,
-            probes: gauges("mcp_service_probes", "Health checks sent since the start", &["service"])?,
-            restarts: gauges("mcp_service_restarts", "Sidecars started again after they died", &["service"])?,
-            under_way: gauge("mcp_edge_requests_under_way", "Requests and streams that have not ended")?,
+            service_health: gauges(
+                "mcp_service_health",
+                "1 if the service has a healthy endpoint",
+                &["service"],
+            )?,
+            endpoints: gauges(
+                "mcp_service_endpoints",
+                "Endpoints of a service by state",
+                &["service", "state"],
+            )?,
+            probes: gauges(
+                "mcp_service_probes",
+                "Health checks sent since the start",
+                &["service"],
+            )?,
+            restarts: gauges(
+                "mcp_service_restarts",
+                "Sidecars started again after they died",
+                &["service"],
+            )?,
+            under_way: gauge(
+                "mcp_edge_requests_under_way",
+                "Requests and streams that have not ended",
+            )?,
             log_dropped: gauge("mcp_edge_access_log_dropped", "Access log lines that did not fit")?,
             registry,
         })
@@ -117,8 +149,12 @@ impl Metrics {
             500..600 => "5xx",
             _ => "none",
         };
-        self.requests.with_label_values(&[request.service, request.tier, request.method, class]).inc();
-        self.durations.with_label_values(&[request.service]).observe(request.seconds);
+        self.requests
+            .with_label_values(&[request.service, request.tier, request.method, class])
+            .inc();
+        self.durations
+            .with_label_values(&[request.service])
+            .observe(request.seconds);
         if let Some(reason) = request.reason {
             self.errors.with_label_values(&[request.service, reason]).inc();
         }
@@ -144,12 +180,22 @@ impl Metrics {
     pub fn set_service(&self, figures: &ServiceFigures<'_>) {
         let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
         let service = [figures.service];
-        self.service_health.with_label_values(&service).set(i64::from(figures.healthy));
-        self.probes.with_label_values(&service).set(signed(figures.probes));
-        self.restarts.with_label_values(&service).set(signed(figures.restarts));
+        self.service_health
+            .with_label_values(&service)
+            .set(i64::from(figures.healthy));
+        self.probes
+            .with_label_values(&service)
+            .set(signed(figures.probes));
+        self.restarts
+            .with_label_values(&service)
+            .set(signed(figures.restarts));
         let down = figures.endpoints.saturating_sub(figures.endpoints_healthy);
-        self.endpoints.with_label_values(&[figures.service, "healthy"]).set(signed(figures.endpoints_healthy));
-        self.endpoints.with_label_values(&[figures.service, "unhealthy"]).set(signed(down));
+        self.endpoints
+            .with_label_values(&[figures.service, "healthy"])
+            .set(signed(figures.endpoints_healthy));
+        self.endpoints
+            .with_label_values(&[figures.service, "unhealthy"])
+            .set(signed(down));
     }
 
     /// The exposition text.
@@ -179,8 +225,17 @@ mod tests {
             reason: Some("rate_limited"),
         });
         let text = String::from_utf8(metrics.render().unwrap()).unwrap();
-        assert!(text.contains(r#"mcp_requests_total{code="4xx",method="tools/call",service="git",tier="pro"} 1"#), "{text}");
-        assert!(text.contains(r#"mcp_request_errors_total{reason="rate_limited",service="git"} 1"#), "{text}");
-        assert!(text.contains(r#"mcp_request_duration_seconds_count{service="git"} 1"#), "{text}");
+        assert!(
+            text.contains(r#"mcp_requests_total{code="4xx",method="tools/call",service="git",tier="pro"} 1"#),
+            "{text}"
+        );
+        assert!(
+            text.contains(r#"mcp_request_errors_total{reason="rate_limited",service="git"} 1"#),
+            "{text}"
+        );
+        assert!(
+            text.contains(r#"mcp_request_duration_seconds_count{service="git"} 1"#),
+            "{text}"
+        );
     }
 }

@@ -46,7 +46,11 @@ impl Drop for UnderWay {
 impl Default for Shutdown {
     fn default() -> Self {
         let (stage, _) = watch::channel(Stage::Serving);
-        Self(Arc::new(Inner { stage, under_way: AtomicUsize::new(0), idle: Notify::new() }))
+        Self(Arc::new(Inner {
+            stage,
+            under_way: AtomicUsize::new(0),
+            idle: Notify::new(),
+        }))
     }
 }
 
@@ -92,7 +96,9 @@ impl Shutdown {
             }
         };
         // The count is read again: the last request may end just as the limit passes.
-        tokio::time::timeout(limit, idle).await.map_or_else(|_| self.under_way(), |()| 0)
+        tokio::time::timeout(limit, idle)
+            .await
+            .map_or_else(|_| self.under_way(), |()| 0)
     }
 
     /// Lets Pingora stop.

@@ -8,7 +8,10 @@ use support::{Edge, anonymous, command_line, demo, eventually, signal};
 
 /// The demo servers below the edge (not their guards, whose command lines also name them).
 fn servers(edge: &Edge) -> Vec<u32> {
-    let is_server = |pid: &u32| command_line(*pid).trim_end().ends_with("mcp-edge demo") && !command_line(*pid).contains(" guard");
+    let is_server = |pid: &u32| {
+        let line = command_line(*pid);
+        line.trim_end().ends_with("mcp-edge demo") && !line.contains(" guard") && !line.contains(" sidecar ")
+    };
     edge.descendants().into_iter().filter(is_server).collect()
 }
 
@@ -18,7 +21,9 @@ fn calls_in_flight_fail_clearly_and_the_next_ones_work() {
     let session = Session::open(edge.public, "/mcp/demo");
     let mut stream = session.stream(1, "slow", json!({"ms": 60_000, "steps": 600}), "t");
     assert_eq!(stream.message().unwrap()["method"], "notifications/progress");
-    let [server] = servers(&edge)[..] else { panic!("servers: {:?}", servers(&edge)) };
+    let [server] = servers(&edge)[..] else {
+        panic!("servers: {:?}", servers(&edge))
+    };
     signal(server, rustix::process::Signal::KILL);
     let error = loop {
         let message = stream.message().expect("an error before the end");
@@ -26,8 +31,18 @@ fn calls_in_flight_fail_clearly_and_the_next_ones_work() {
             break message;
         }
     };
-    assert_eq!((&error["id"], error["error"]["code"].as_i64()), (&json!(1), Some(503)), "{error}");
-    assert!(error["error"]["data"]["reason"].as_str().unwrap().starts_with("server_restart"), "{error}");
+    assert_eq!(
+        (&error["id"], error["error"]["code"].as_i64()),
+        (&json!(1), Some(503)),
+        "{error}"
+    );
+    assert!(
+        error["error"]["data"]["reason"]
+            .as_str()
+            .unwrap()
+            .starts_with("server_restart"),
+        "{error}"
+    );
     assert!(stream.message().is_none());
     let again = eventually("the server again", || {
         let answer = session.call(2, "echo", json!({"text": "again"}));
@@ -42,5 +57,12 @@ fn a_tool_that_ends_the_process_is_an_error_and_not_a_hang() {
     let session = Session::open(edge.public, "/mcp/demo");
     let answer = session.call("crash", "crash", json!({}));
     assert_eq!(answer.json()["error"]["code"].as_i64(), Some(503), "{answer:?}");
-    eventually("the server again", || session.post(&rpc(3, "tools/list", json!({}))).send(edge.public).json().get("result").map(|_| ()));
+    eventually("the server again", || {
+        session
+            .post(&rpc(3, "tools/list", json!({})))
+            .send(edge.public)
+            .json()
+            .get("result")
+            .map(|_| ())
+    });
 }

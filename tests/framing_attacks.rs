@@ -22,7 +22,11 @@ fn bytes_after_an_upgrade_request_are_no_request_cve_2026_2833() {
     let (back, seen) = attack(
         b"GET /mcp/far HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: foo\r\n\r\nGET /mcp/far?smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n",
     );
-    assert!(seen.iter().all(|head| !head.contains("upgrade: foo") && !head.contains("smuggled")), "{seen:?}\n{back}");
+    assert!(
+        seen.iter()
+            .all(|head| !head.contains("upgrade: foo") && !head.contains("smuggled")),
+        "{seen:?}\n{back}"
+    );
     assert!(seen.len() <= 2, "{seen:?}");
 }
 
@@ -31,13 +35,17 @@ fn http_1_0_with_transfer_encoding_is_not_two_requests_cve_2026_2835() {
     let (back, seen) = attack(
         b"POST /mcp/far HTTP/1.0\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\nGET /mcp/far HTTP/1.1\r\nHost: localhost\r\nX-Smuggled: 1\r\n\r\n",
     );
-    assert!(seen.iter().all(|head| !head.contains("x-smuggled")), "{seen:?}\n{back}");
+    assert!(
+        seen.iter().all(|head| !head.contains("x-smuggled")),
+        "{seen:?}\n{back}"
+    );
 }
 
 #[test]
 fn two_lengths_are_refused() {
-    let (back, seen) =
-        attack(b"POST /mcp/far HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nContent-Length: 40\r\n\r\n{}");
+    let (back, seen) = attack(
+        b"POST /mcp/far HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nContent-Length: 40\r\n\r\n{}",
+    );
     assert!(back.starts_with("HTTP/1.1 400"), "{back}");
     assert!(seen.is_empty(), "{seen:?}");
 }
@@ -50,7 +58,10 @@ fn a_length_and_chunks_together_are_refused_or_framed_once() {
     // RFC 9112 section 6.3: chunked wins or the message is an error; then the connection ends or goes on in frame.
     // What must not happen is a body for one side that is a request for the other.
     for head in &seen {
-        assert!(!(head.contains("content-length: 4") && head.contains("transfer-encoding")), "{head}\n{back}");
+        assert!(
+            !(head.contains("content-length: 4") && head.contains("transfer-encoding")),
+            "{head}\n{back}"
+        );
     }
 }
 

@@ -30,7 +30,14 @@ fn concurrent_calls_of_one_session_see_only_their_own_progress() {
     let calls: Vec<_> = (1..=4)
         .map(|n: i64| {
             let session = session.clone();
-            thread::spawn(move || read(session.stream(n, "slow", json!({"ms": 400 + n, "steps": 4}), format!("token-{n}"))))
+            thread::spawn(move || {
+                read(session.stream(
+                    n,
+                    "slow",
+                    json!({"ms": 400 + n, "steps": 4}),
+                    format!("token-{n}"),
+                ))
+            })
         })
         .collect();
     for (n, call) in (1..).zip(calls) {
@@ -54,8 +61,12 @@ fn clients_with_equal_ids(isolation: &str) {
                     assert_eq!(text(&answer.json()), mine);
                     assert_eq!(answer.json()["id"], 1);
                 }
-                let (tokens, text) = read(session.stream(1, "slow", json!({"ms": 200 + n, "steps": 3}), "same"));
-                assert_eq!((tokens, text), (vec![json!("same"); 3], format!("slept {} ms in 3 steps", 200 + n)));
+                let (tokens, text) =
+                    read(session.stream(1, "slow", json!({"ms": 200 + n, "steps": 3}), "same"));
+                assert_eq!(
+                    (tokens, text),
+                    (vec![json!("same"); 3], format!("slept {} ms in 3 steps", 200 + n))
+                );
             })
         })
         .collect();

@@ -24,7 +24,8 @@ routes:
   - {match: {path: "/tagged/{service}", tags: [storage]}}
 "#;
     let auth = "auth: {anonymous: {tier: enterprise}}";
-    let yaml = config(auth, &services, routes).replace("  drain: 5s", "  drain: 5s\n  allowed_hosts: [b.localhost]");
+    let yaml =
+        config(auth, &services, routes).replace("  drain: 5s", "  drain: 5s\n  allowed_hosts: [b.localhost]");
     let edge = Edge::start(&yaml);
     let count = || (a.seen().len(), b.seen().len());
     let status = |request: Request| request.send(edge.public).status;

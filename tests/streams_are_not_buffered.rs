@@ -15,6 +15,12 @@ fn the_first_progress_is_here_while_the_call_still_runs() {
     // The call takes ten minutes and the test has half a minute: a buffered stream would show nothing by then.
     for step in 1..=3 {
         let message = stream.message().unwrap();
-        assert_eq!((&message["params"]["progressToken"], &message["params"]["progress"]), (&json!(7), &json!(step)));
+        assert_eq!(
+            (
+                &message["params"]["progressToken"],
+                &message["params"]["progress"]
+            ),
+            (&json!(7), &json!(step))
+        );
     }
 }

@@ -21,7 +21,7 @@ fn ticking(pause: Duration) -> Upstream {
         let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
         let mut alive = stream.write_all(head.as_bytes()).is_ok();
         for _ in 0..600 {
-            alive = alive && stream.write_all(b"9\r\n: tick\n\n\r\n").is_ok();
+            alive = alive && stream.write_all(b"8\r\n: tick\n\n\r\n").is_ok();
             if !alive {
                 break;
             }
@@ -40,7 +40,10 @@ fn no_first_byte_in_time_is_504() {
     let limits = "timeouts: {first_byte: 500ms, idle: 50s, total: 55s}";
     let edge = Edge::start(&anonymous(&fixed("far", stuck.address, limits)));
     let answer = ping("/mcp/far").send(edge.public);
-    assert_eq!((answer.status, answer.reason().as_str()), (504, "upstream_timeout"));
+    assert_eq!(
+        (answer.status, answer.reason().as_str()),
+        (504, "upstream_timeout")
+    );
     assert_eq!(answer.json()["id"], 5);
     assert!(answer.text().contains("first_byte"), "{}", answer.text());
 }
@@ -53,7 +56,10 @@ fn first_byte_does_not_cut_a_stream_that_pauses_longer() {
     let mut stream = ping("/mcp/far").open(edge.public);
     let start = Instant::now();
     stream.read_chunks(3);
-    assert!(start.elapsed() > Duration::from_secs(1), "three events cannot be here so soon");
+    assert!(
+        start.elapsed() > Duration::from_secs(1),
+        "three events cannot be here so soon"
+    );
 }
 
 #[test]
@@ -70,7 +76,11 @@ fn the_total_ends_even_a_lively_stream_and_a_route_may_say_so() {
     let upstream = ticking(Duration::from_millis(50));
     let routes = "routes: [{match: {path: /short}, service: far, timeouts: {total: 700ms}}, {match: {path: \"/mcp/{service}\"}}]";
     let auth = "auth: {anonymous: {tier: enterprise}}";
-    let edge = Edge::start(&support::config(auth, &fixed("far", upstream.address, ""), routes));
+    let edge = Edge::start(&support::config(
+        auth,
+        &fixed("far", upstream.address, ""),
+        routes,
+    ));
     assert!(ping("/short").open(edge.public).is_cut());
     let mut other = ping("/mcp/far").open(edge.public);
     // Twice the other route's limit.

@@ -11,7 +11,11 @@ use support::{Edge, anonymous, fixed};
 #[test]
 fn the_path_is_the_sidecars_and_the_token_is_the_edges() {
     let upstream = Upstream::echoing();
-    let edge = Edge::start(&anonymous(&fixed("far", upstream.address, "token: \"an-upstream-token-of-32-bytes-len\"")));
+    let edge = Edge::start(&anonymous(&fixed(
+        "far",
+        upstream.address,
+        "token: \"an-upstream-token-of-32-bytes-len\"",
+    )));
     let answer = Request::post("/mcp/far/?x=1", rpc(1, "tools/list", json!({})))
         .header("X-Request-Id", "trace-9")
         .header("Mcp-Session-Id", "played00.abc")
@@ -20,9 +24,14 @@ fn the_path_is_the_sidecars_and_the_token_is_the_edges() {
         .header("Mcp-Param-Region", "eu")
         .send(edge.public);
     assert_eq!(answer.status, 200, "{answer:?}");
-    let [seen] = &upstream.seen()[..] else { panic!("{:?}", upstream.seen()) };
+    let [seen] = &upstream.seen()[..] else {
+        panic!("{:?}", upstream.seen())
+    };
     assert!(seen.head.starts_with("post /mcp http/1.1\n"), "{}", seen.head);
-    assert_eq!(seen.header("authorization"), Some("bearer an-upstream-token-of-32-bytes-len"));
+    assert_eq!(
+        seen.header("authorization"),
+        Some("bearer an-upstream-token-of-32-bytes-len")
+    );
     assert_eq!(seen.header("x-mcp-edge-request-id"), Some("trace-9"));
     assert_eq!(seen.header("x-mcp-edge-client"), Some("anonymous/anonymous"));
     assert_eq!(seen.header("x-mcp-edge-tier"), Some("enterprise"));
@@ -56,12 +65,18 @@ fn a_client_cannot_pose_as_the_edge() {
 fn method_and_name_of_a_legacy_request_are_what_its_body_says() {
     let upstream = Upstream::echoing();
     let edge = Edge::start(&anonymous(&fixed("far", upstream.address, "")));
-    Request::post("/mcp/far", rpc(1, "tools/call", json!({"name": "drop_tables", "arguments": {}})))
-        .header("Mcp-Method", "ping")
-        .header("Mcp-Name", "harmless")
-        .send(edge.public);
+    Request::post(
+        "/mcp/far",
+        rpc(1, "tools/call", json!({"name": "drop_tables", "arguments": {}})),
+    )
+    .header("Mcp-Method", "ping")
+    .header("Mcp-Name", "harmless")
+    .send(edge.public);
     let seen = &upstream.seen()[0];
-    assert_eq!((seen.header("mcp-method"), seen.header("mcp-name")), (Some("tools/call"), Some("drop_tables")));
+    assert_eq!(
+        (seen.header("mcp-method"), seen.header("mcp-name")),
+        (Some("tools/call"), Some("drop_tables"))
+    );
 }
 
 #[test]
@@ -86,13 +101,24 @@ fn the_outcome_header_is_for_the_edge_alone() {
     use std::io::Write;
     let upstream = Upstream::start(|_, stream| {
         let body = r#"{"jsonrpc":"2.0","id":1,"result":{"isError":true,"content":[]}}"#;
-        stream.write_all(&support::upstream::ok(body, "X-Mcp-Edge-Outcome: tool_error\r\nX-Kept: yes\r\n")).is_ok()
+        stream
+            .write_all(&support::upstream::ok(
+                body,
+                "X-Mcp-Edge-Outcome: tool_error\r\nX-Kept: yes\r\n",
+            ))
+            .is_ok()
     });
     let edge = Edge::start(&anonymous(&fixed("far", upstream.address, "")));
     let answer = Request::post("/mcp/far", rpc(1, "tools/call", json!({"name": "x"}))).send(edge.public);
-    assert_eq!((answer.header("x-mcp-edge-outcome"), answer.header("x-kept")), (None, Some("yes")));
+    assert_eq!(
+        (answer.header("x-mcp-edge-outcome"), answer.header("x-kept")),
+        (None, Some("yes"))
+    );
     let line = support::eventually("the access log", || edge.access_log().into_iter().next());
-    assert_eq!((&line["outcome"], &line["name"], &line["service"]), (&json!("tool_error"), &json!("x"), &json!("far")));
+    assert_eq!(
+        (&line["outcome"], &line["name"], &line["service"]),
+        (&json!("tool_error"), &json!("x"), &json!("far"))
+    );
 }
 
 #[test]

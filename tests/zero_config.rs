@@ -14,7 +14,10 @@ fn start(mcp_json: Option<&str>) -> Edge {
         std::fs::write(dir.path().join(".mcp.json"), text).unwrap();
     }
     let mut command = Command::new(binary());
-    command.args(["run", "--listen", "127.0.0.1:0", "--health", "127.0.0.1:0"]).current_dir(dir.path()).env("RUST_LOG", "info");
+    command
+        .args(["run", "--listen", "127.0.0.1:0", "--health", "127.0.0.1:0"])
+        .current_dir(dir.path())
+        .env("RUST_LOG", "info");
     let edge = Edge::spawn(command, dir);
     edge.wait_ready();
     edge
@@ -24,7 +27,10 @@ fn start(mcp_json: Option<&str>) -> Edge {
 fn without_any_file_the_demo_server_answers_without_a_token() {
     let edge = start(None);
     let session = Session::open(edge.public, "/mcp/demo");
-    assert_eq!(text(&session.call(1, "add", json!({"a": 2, "b": 40})).json()), "42");
+    assert_eq!(
+        text(&session.call(1, "add", json!({"a": 2, "b": 40})).json()),
+        "42"
+    );
     let url = format!("http://{}/mcp/demo", edge.public);
     eventually("the greeting", || {
         let text = edge.stderr();

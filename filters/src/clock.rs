@@ -13,7 +13,11 @@ pub struct WallClock(Arc<dyn Fn() -> u64 + Send + Sync>);
 impl WallClock {
     /// The system's clock.
     pub fn system() -> Self {
-        Self::from_fn(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()))
+        Self::from_fn(|| {
+            SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |since| since.as_secs())
+        })
     }
 
     /// A clock that says what `now` says, in seconds since 1970.

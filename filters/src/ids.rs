@@ -64,8 +64,7 @@ name_type! {
     TierName
 }
 name_type! {
-    /// A client, `issuer/id`. Two issuers can never name the same client, because an issuer is part
-    /// of the name and the config refuses issuers that are a prefix of another up to a slash.
+    /// A client, `issuer/id`, as [`Principal::of`] makes it. Two issuers can never name the same client.
     Principal
 }
 
@@ -82,8 +81,14 @@ impl RequestId {
 }
 
 impl Principal {
-    /// Joins issuer and id into the client's name.
+    /// Joins issuer and id into the client's name. Slashes of the id are written `%2F` (and `%` is
+    /// `%25`), so that the last slash of the name is the one between the two: `("a", "b/c")` and
+    /// `("a/b", "c")` stay two clients.
     pub fn of(issuer: &str, id: &str) -> Self {
+        if id.contains(['/', '%']) {
+            let id = id.replace('%', "%25").replace('/', "%2F");
+            return Self::new(format!("{issuer}/{id}"));
+        }
         Self::new(format!("{issuer}/{id}"))
     }
 }
@@ -108,5 +113,7 @@ mod tests {
     #[test]
     fn a_principal_names_issuer_and_id() {
         assert_eq!(Principal::of("mcp-edge", "codex").as_str(), "mcp-edge/codex");
+        assert_ne!(Principal::of("a", "b/c"), Principal::of("a/b", "c"));
+        assert_ne!(Principal::of("a", "b/c"), Principal::of("a", "b%2Fc"));
     }
 }

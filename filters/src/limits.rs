@@ -53,7 +53,11 @@ impl Limits {
 
     /// The largest body of a service in bytes, also for bodies that are counted while they stream.
     pub fn max_body(&self, service: &ServiceName) -> u64 {
-        self.0.max_body_by_service.get(service).copied().unwrap_or(self.0.max_body_bytes)
+        self.0
+            .max_body_by_service
+            .get(service)
+            .copied()
+            .unwrap_or(self.0.max_body_bytes)
     }
 
     fn check(&self, req: &Request) -> Result<(), Reply> {
@@ -61,15 +65,24 @@ impl Limits {
         let limits = &self.0;
         if req.target_bytes > limits.max_target_bytes {
             let max = limits.max_target_bytes;
-            return refuse(Reason::UriTooLong, format!("the request target is longer than {max} bytes"));
+            return refuse(
+                Reason::UriTooLong,
+                format!("the request target is longer than {max} bytes"),
+            );
         }
         if req.header_bytes > limits.max_header_bytes {
             let max = limits.max_header_bytes;
-            return refuse(Reason::HeadersTooLarge, format!("the headers are larger than {max} bytes"));
+            return refuse(
+                Reason::HeadersTooLarge,
+                format!("the headers are larger than {max} bytes"),
+            );
         }
         if req.header_count > limits.max_headers {
             let max = limits.max_headers;
-            return refuse(Reason::HeadersTooLarge, format!("there are more than {max} headers"));
+            return refuse(
+                Reason::HeadersTooLarge,
+                format!("there are more than {max} headers"),
+            );
         }
         if req.ambiguous {
             let message = "Host, Origin or Content-Length was sent more than once; send each at most once";
@@ -77,7 +90,10 @@ impl Limits {
         }
         let max = self.max_body(&req.service);
         if req.content_length.is_some_and(|length| length > max) {
-            return refuse(Reason::BodyTooLarge, format!("the body is larger than {max} bytes"));
+            return refuse(
+                Reason::BodyTooLarge,
+                format!("the body is larger than {max} bytes"),
+            );
         }
         Ok(())
     }
@@ -126,7 +142,10 @@ mod tests {
         assert_eq!(reason(|r| r.header_count = 10), None);
         assert_eq!(reason(|r| r.header_count = 11), Some(Reason::HeadersTooLarge));
         assert_eq!(reason(|r| r.content_length = Some(100)), None);
-        assert_eq!(reason(|r| r.content_length = Some(101)), Some(Reason::BodyTooLarge));
+        assert_eq!(
+            reason(|r| r.content_length = Some(101)),
+            Some(Reason::BodyTooLarge)
+        );
         assert_eq!(reason(|r| r.ambiguous = true), Some(Reason::BadRequest));
     }
 

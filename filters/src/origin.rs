@@ -58,7 +58,12 @@ impl<'a> Host<'a> {
         let (host, port) = if let Some(rest) = authority.strip_prefix('[') {
             let (address, rest) = rest.split_once(']')?;
             let address: std::net::Ipv6Addr = address.parse().ok()?;
-            (Self::Ip(IpAddr::V6(address).to_canonical()), rest.strip_prefix(':').map(Some).or(rest.is_empty().then_some(None))?)
+            (
+                Self::Ip(IpAddr::V6(address).to_canonical()),
+                rest.strip_prefix(':')
+                    .map(Some)
+                    .or(rest.is_empty().then_some(None))?,
+            )
         } else {
             let (host, port) = match authority.split_once(':') {
                 Some((host, port)) => (host, Some(port)),
@@ -68,7 +73,9 @@ impl<'a> Host<'a> {
         };
         match port {
             None => Some((host, None)),
-            Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => Some((host, Some(digits.parse().ok()?))),
+            Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => {
+                Some((host, Some(digits.parse().ok()?)))
+            }
             Some(_) => None,
         }
     }
@@ -154,7 +161,11 @@ impl<'a> Site<'a> {
         } else {
             None
         };
-        Some(Self { scheme, host, port: port.or(usual) })
+        Some(Self {
+            scheme,
+            host,
+            port: port.or(usual),
+        })
     }
 
     fn is(&self, other: &Site<'_>) -> bool {
@@ -183,7 +194,10 @@ impl Origin {
         if let Some(bad) = config.allowed_origins.iter().find(|o| Site::parse(o).is_none()) {
             return Err(OriginError::Origin(bad.clone()));
         }
-        Ok(Self { hosts, origins: config.allowed_origins })
+        Ok(Self {
+            hosts,
+            origins: config.allowed_origins,
+        })
     }
 
     fn check(&self, req: &Request) -> Result<(), Reply> {
@@ -213,7 +227,11 @@ impl Origin {
     fn origin_allowed(&self, origin: &HeaderValue, loopback: bool) -> bool {
         origin.to_str().ok().and_then(Site::parse).is_some_and(|site| {
             (loopback && site.host.is_loopback())
-                || self.origins.iter().filter_map(|o| Site::parse(o)).any(|allowed| allowed.is(&site))
+                || self
+                    .origins
+                    .iter()
+                    .filter_map(|o| Site::parse(o))
+                    .any(|allowed| allowed.is(&site))
         })
     }
 }
@@ -256,41 +274,106 @@ mod tests {
 
     #[test]
     fn hosts_on_a_public_listener() {
-        let good = ["mcp.example.com", "MCP.Example.COM:8080", "mcp.example.com.", "10.0.0.7:1", "[fd00::1]:8080",
-            "[fd00:0:0::1]", "a.internal", "a.b.INTERNAL:99"];
+        let good = [
+            "mcp.example.com",
+            "MCP.Example.COM:8080",
+            "mcp.example.com.",
+            "10.0.0.7:1",
+            "[fd00::1]:8080",
+            "[fd00:0:0::1]",
+            "a.internal",
+            "a.b.INTERNAL:99",
+        ];
         for host in good {
             assert_eq!(reason(false, Some(host), None), None, "{host}");
         }
-        let bad = ["evil.com", "mcp.example.com.evil.com", "xmcp.example.com", "localhost", "127.0.0.1", "[::1]",
-            "internal", ".internal", "", ":80", "mcp.example.com:x", "mcp.example.com:99999", "a@mcp.example.com",
-            "fd00::1", "[fd00::1", "[fd00::1]x", "mcp.example.com/", "mcp.example.com, x", "ä"];
+        let bad = [
+            "evil.com",
+            "mcp.example.com.evil.com",
+            "xmcp.example.com",
+            "localhost",
+            "127.0.0.1",
+            "[::1]",
+            "internal",
+            ".internal",
+            "",
+            ":80",
+            "mcp.example.com:x",
+            "mcp.example.com:99999",
+            "a@mcp.example.com",
+            "fd00::1",
+            "[fd00::1",
+            "[fd00::1]x",
+            "mcp.example.com/",
+            "mcp.example.com, x",
+            "ä",
+        ];
         for host in bad {
-            assert_eq!(reason(false, Some(host), None), Some(Reason::OriginDenied), "{host}");
+            assert_eq!(
+                reason(false, Some(host), None),
+                Some(Reason::OriginDenied),
+                "{host}"
+            );
         }
         assert_eq!(reason(false, None, None), Some(Reason::BadRequest));
     }
 
     #[test]
     fn loopback_hosts_are_fine_on_a_loopback_listener_only() {
-        for host in ["localhost:8080", "LOCALHOST", "127.0.0.1:1", "127.9.9.9", "[::1]:8080", "[::ffff:127.0.0.1]"] {
+        for host in [
+            "localhost:8080",
+            "LOCALHOST",
+            "127.0.0.1:1",
+            "127.9.9.9",
+            "[::1]:8080",
+            "[::ffff:127.0.0.1]",
+        ] {
             assert_eq!(reason(true, Some(host), None), None, "{host}");
         }
-        for host in ["evil.com:8080", "localhost.evil.com", "0.0.0.0", "127.0.0.1.nip.io"] {
-            assert_eq!(reason(true, Some(host), None), Some(Reason::OriginDenied), "{host}");
+        for host in [
+            "evil.com:8080",
+            "localhost.evil.com",
+            "0.0.0.0",
+            "127.0.0.1.nip.io",
+        ] {
+            assert_eq!(
+                reason(true, Some(host), None),
+                Some(Reason::OriginDenied),
+                "{host}"
+            );
         }
     }
 
     #[test]
     fn origins_tell_scheme_host_and_port_apart() {
         let host = Some("mcp.example.com");
-        for origin in ["https://app.example.com", "https://APP.example.com:443", "http://dev.example.com:3000"] {
+        for origin in [
+            "https://app.example.com",
+            "https://APP.example.com:443",
+            "http://dev.example.com:3000",
+        ] {
             assert_eq!(reason(false, host, Some(origin)), None, "{origin}");
         }
-        let bad = ["null", "", "http://app.example.com", "https://app.example.com:444", "https://evil.com",
-            "http://dev.example.com", "https://app.example.com/", "https://app.example.com.evil.com",
-            "http://localhost:3000", "https://x@app.example.com", "file://", "app.example.com"];
+        let bad = [
+            "null",
+            "",
+            "http://app.example.com",
+            "https://app.example.com:444",
+            "https://evil.com",
+            "http://dev.example.com",
+            "https://app.example.com/",
+            "https://app.example.com.evil.com",
+            "http://localhost:3000",
+            "https://x@app.example.com",
+            "file://",
+            "app.example.com",
+        ];
         for origin in bad {
-            assert_eq!(reason(false, host, Some(origin)), Some(Reason::OriginDenied), "{origin}");
+            assert_eq!(
+                reason(false, host, Some(origin)),
+                Some(Reason::OriginDenied),
+                "{origin}"
+            );
         }
     }
 
@@ -301,13 +384,20 @@ mod tests {
             assert_eq!(reason(true, host, Some(origin)), None, "{origin}");
         }
         for origin in ["http://evil.com", "null", "http://evil.com:8080"] {
-            assert_eq!(reason(true, host, Some(origin)), Some(Reason::OriginDenied), "{origin}");
+            assert_eq!(
+                reason(true, host, Some(origin)),
+                Some(Reason::OriginDenied),
+                "{origin}"
+            );
         }
     }
 
     #[test]
     fn a_star_answers_to_every_host_that_is_one() {
-        let any = OriginConfig { allowed_hosts: vec!["*".into()], ..Default::default() };
+        let any = OriginConfig {
+            allowed_hosts: vec!["*".into()],
+            ..Default::default()
+        };
         let any = Origin::new(any).unwrap();
         assert!(any.host_allowed(&HeaderValue::from_static("whatever.test:80"), false));
         assert!(!any.host_allowed(&HeaderValue::from_static("a b"), false));
@@ -315,13 +405,25 @@ mod tests {
 
     #[test]
     fn mistakes_in_the_lists_are_named() {
-        let hosts = |h: &str| OriginConfig { allowed_hosts: vec![h.into()], ..Default::default() };
+        let hosts = |h: &str| OriginConfig {
+            allowed_hosts: vec![h.into()],
+            ..Default::default()
+        };
         for bad in ["http://x", "x:80", "", "a b", "*x", "*."] {
-            assert_eq!(Origin::new(hosts(bad)).unwrap_err(), OriginError::Host(bad.into()));
+            assert_eq!(
+                Origin::new(hosts(bad)).unwrap_err(),
+                OriginError::Host(bad.into())
+            );
         }
-        let origins = |o: &str| OriginConfig { allowed_origins: vec![o.into()], ..Default::default() };
+        let origins = |o: &str| OriginConfig {
+            allowed_origins: vec![o.into()],
+            ..Default::default()
+        };
         for bad in ["*", "null", "example.com", "https://x/y", "https://"] {
-            assert_eq!(Origin::new(origins(bad)).unwrap_err(), OriginError::Origin(bad.into()));
+            assert_eq!(
+                Origin::new(origins(bad)).unwrap_err(),
+                OriginError::Origin(bad.into())
+            );
         }
     }
 }

@@ -88,6 +88,8 @@ reasons! {
     NoProcess 503 "no_process";
     /// The server's memory is gone.
     ServerRestarted 503 "server_restarted";
+    /// The token issuer's keys cannot be fetched.
+    KeysUnavailable 503 "keys_unavailable";
     /// The edge is stopping.
     Draining 503 "draining";
     /// The service is starting.

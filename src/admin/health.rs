@@ -36,7 +36,9 @@ pub fn router(shared: Arc<Shared>) -> Router {
 pub async fn serve(listener: tokio::net::TcpListener, shared: Arc<Shared>) -> std::io::Result<()> {
     let shutdown = shared.shutdown.clone();
     let app = router(shared);
-    axum::serve(listener, app).with_graceful_shutdown(async move { shutdown.reached(Stage::Stopped).await }).await
+    axum::serve(listener, app)
+        .with_graceful_shutdown(async move { shutdown.reached(Stage::Stopped).await })
+        .await
 }
 
 /// 200 while the edge itself works: one bad server must not have the whole edge restarted. The services' states,
@@ -51,8 +53,10 @@ async fn health(Has(shared): Has<Arc<Shared>>) -> Response {
         Stage::Serving => "unhealthy",
         Stage::Draining | Stage::Stopped => "draining",
     };
-    let services: Map<String, Value> =
-        statuses.iter().map(|status| (status.name.to_string(), service(status))).collect();
+    let services: Map<String, Value> = statuses
+        .iter()
+        .map(|status| (status.name.to_string(), service(status)))
+        .collect();
     let body = json!({
         "status": word,
         "version": env!("CARGO_PKG_VERSION"),
@@ -72,14 +76,27 @@ async fn ready(Has(shared): Has<Arc<Shared>>) -> Response {
         .collect();
     let draining = shared.shutdown.stage() > Stage::Serving;
     let ready = starting.is_empty() && !draining;
-    let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    json_response(code, &json!({"ready": ready, "starting": starting, "draining": draining}))
+    let code = if ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    json_response(
+        code,
+        &json!({"ready": ready, "starting": starting, "draining": draining}),
+    )
 }
 
 async fn metrics(Has(shared): Has<Arc<Shared>>) -> Response {
-    shared.metrics.set(shared.shutdown.under_way(), shared.access_log.dropped());
+    shared
+        .metrics
+        .set(shared.shutdown.under_way(), shared.access_log.dropped());
     for status in statuses(&shared) {
-        let healthy = status.endpoints.iter().filter(|endpoint| endpoint.health == HealthState::Healthy).count() as u64;
+        let healthy = status
+            .endpoints
+            .iter()
+            .filter(|endpoint| endpoint.health == HealthState::Healthy)
+            .count() as u64;
         shared.metrics.set_service(&ServiceFigures {
             service: status.name.as_str(),
             healthy: healthy > 0,
@@ -90,7 +107,14 @@ async fn metrics(Has(shared): Has<Arc<Shared>>) -> Response {
         });
     }
     match shared.metrics.render() {
-        Ok(text) => ([(CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4"))], text).into_response(),
+        Ok(text) => (
+            [(
+                CONTENT_TYPE,
+                HeaderValue::from_static("text/plain; version=0.0.4"),
+            )],
+            text,
+        )
+            .into_response(),
         Err(error) => {
             tracing::error!(%error, "the metrics could not be written");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
@@ -99,7 +123,13 @@ async fn metrics(Has(shared): Has<Arc<Shared>>) -> Response {
 }
 
 fn statuses(shared: &Shared) -> Vec<PoolStatus> {
-    shared.state.load().pools.iter().map(|pool| pool.status()).collect()
+    shared
+        .state
+        .load()
+        .pools
+        .iter()
+        .map(|pool| pool.status())
+        .collect()
 }
 
 fn service(status: &PoolStatus) -> Value {
@@ -111,7 +141,7 @@ fn service(status: &PoolStatus) -> Value {
                 "id": endpoint.id.as_str(),
                 "address": endpoint.addr.to_string(),
                 "replica": endpoint.replica,
-                "state": state_word(&endpoint.health),
+                "state": endpoint.health.as_str(),
                 "since": seconds(endpoint.since),
                 "in_flight": endpoint.inflight,
                 "probes": endpoint.probes,
@@ -130,19 +160,16 @@ fn service(status: &PoolStatus) -> Value {
     })
 }
 
-fn state_word(health: &HealthState) -> &'static str {
-    match health {
-        HealthState::Starting => "starting",
-        HealthState::Healthy => "healthy",
-        HealthState::Unhealthy { .. } => "unhealthy",
-    }
-}
-
 /// Seconds since 1970-01-01 UTC.
 fn seconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 fn json_response(code: StatusCode, body: &Value) -> Response {
-    (code, [(CONTENT_TYPE, HeaderValue::from_static("application/json"))], body.to_string()).into_response()
+    (
+        code,
+        [(CONTENT_TYPE, HeaderValue::from_static("application/json"))],
+        body.to_string(),
+    )
+        .into_response()
 }

@@ -11,14 +11,18 @@ use crate::proxy::Shared;
 use crate::upstream::PoolState;
 
 /// Waits for the first verdicts and prints.
-pub async fn when_ready(shared: Arc<Shared>, config: Arc<Config>) {
+pub(super) async fn when_ready(shared: Arc<Shared>, config: Arc<Config>) {
     let pools = shared.state.load().pools.clone();
     for pool in pools.iter() {
         pool.settled().await;
     }
     let rows = pools.iter().map(|pool| {
         let status = pool.status();
-        Row { name: status.name.to_string(), state: status.state, reason: status.reason }
+        Row {
+            name: status.name.to_string(),
+            state: status.state,
+            reason: status.reason,
+        }
     });
     eprint!("{}", text(&config, &rows.collect::<Vec<_>>()));
 }
@@ -48,7 +52,12 @@ fn text(config: &Config, rows: &[Row]) -> String {
             _ => writeln!(out).ok(),
         };
     }
-    writeln!(out, "  health and metrics: http://{}/health, /ready, /metrics", config.edge.health).ok();
+    writeln!(
+        out,
+        "  health and metrics: http://{}/health, /ready, /metrics",
+        config.edge.health
+    )
+    .ok();
     if let Some(row) = rows.iter().find(|row| row.state == PoolState::Healthy) {
         connect(&mut out, &base, &row.name, config.auth.anonymous.is_some());
     }
@@ -60,12 +69,23 @@ fn connect(out: &mut String, base: &str, name: &str, anonymous: bool) {
     let (claude, codex) = if anonymous {
         ("", "")
     } else {
-        (" --header \"Authorization: Bearer $MCP_EDGE_TOKEN\"", " --bearer-token-env-var MCP_EDGE_TOKEN")
+        (
+            " --header \"Authorization: Bearer $MCP_EDGE_TOKEN\"",
+            " --bearer-token-env-var MCP_EDGE_TOKEN",
+        )
     };
-    writeln!(out, "  Claude Code:  claude mcp add --transport http {name} {url}{claude}").ok();
+    writeln!(
+        out,
+        "  Claude Code:  claude mcp add --transport http {name} {url}{claude}"
+    )
+    .ok();
     writeln!(out, "  Codex:        codex mcp add {name} --url {url}{codex}").ok();
     if !anonymous {
-        writeln!(out, "  a token:      export MCP_EDGE_TOKEN=$(mcp-edge token mint --client me)").ok();
+        writeln!(
+            out,
+            "  a token:      export MCP_EDGE_TOKEN=$(mcp-edge token mint --client me)"
+        )
+        .ok();
     }
     writeln!(out).ok();
 }
@@ -75,6 +95,10 @@ fn base_url(config: &Config) -> String {
     if let Some(url) = &config.edge.public_url {
         return url.clone();
     }
-    let scheme = if config.edge.tls.is_some() { "https" } else { "http" };
+    let scheme = if config.edge.tls.is_some() {
+        "https"
+    } else {
+        "http"
+    };
     format!("{scheme}://{}", config.edge.listen)
 }

@@ -8,9 +8,11 @@ use tracing_subscriber::EnvFilter;
 const DEFAULT: &str = "warn,mcp_edge=info,mcp_edge_filters=info,mcp_sidecar=info,server.stderr=info";
 
 /// Starts logging. `RUST_LOG` says what is logged.
-pub fn start() {
+pub(super) fn start() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     // A second start, which only a test could ask for, keeps the first one's settings.
     if std::io::stderr().is_terminal() {
         builder.with_target(false).try_init().ok();

@@ -9,9 +9,12 @@ mod serve;
 pub mod token;
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use crate::config::Input;
 
 /// One HTTP address in front of all your MCP servers.
 ///
@@ -43,6 +46,11 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
+}
+
+/// Where a command finds its configuration: the named file, else what lies in the working directory.
+fn input(file: Option<PathBuf>) -> Input {
+    file.map_or_else(|| Input::Folder(PathBuf::from(".")), Input::File)
 }
 
 /// Reads the arguments and does what they say.

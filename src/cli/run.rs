@@ -48,3 +48,12 @@ pub fn run(args: RunArgs) -> ExitCode {
         }
     }
 }
+
+/// Finds the configuration; prints everything that is wrong with it and gives the exit code if it cannot be served.
+fn load(args: &RunArgs) -> Result<Config, ExitCode> {
+    let input = super::input(args.config.clone());
+    config::load(&input).map_err(|report| {
+        eprint!("{report}");
+        ExitCode::from(2)
+    })
+}

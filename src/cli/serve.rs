@@ -22,7 +22,7 @@ use crate::admin::health;
 use crate::config::{Config, Edge};
 use crate::metrics::Metrics;
 use crate::proxy::{EdgeProxy, Shared, State, StateError};
-use crate::runtime::Supervisor;
+use crate::runtime::{Options, SidecarProgram, Supervisor};
 use crate::shutdown::{Shutdown, Stage};
 use crate::upstream::Pools;
 
@@ -37,9 +37,13 @@ const H2_IDLE: Duration = Duration::from_secs(120);
 
 /// Why the edge did not start. Each is an operator's mistake or a machine's lack, and stops the start.
 #[derive(Debug, thiserror::Error)]
-pub enum StartError {
+pub(super) enum StartError {
     #[error("{key}: {address} cannot be listened on: {source}; stop what holds it or set another address")]
-    Listen { key: &'static str, address: SocketAddr, source: io::Error },
+    Listen {
+        key: &'static str,
+        address: SocketAddr,
+        source: io::Error,
+    },
     #[error("edge.state_dir: {path}: {source}; make it writable for this user or set another one")]
     StateDir { path: String, source: io::Error },
     #[error(transparent)]
@@ -70,23 +74,38 @@ pub(super) fn serve(mut config: Config) -> Result<(), StartError> {
     let mut server = proxy_server(&config.edge, &shared)?;
 
     // Two threads: health answers while a sidecar's start keeps the other busy.
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).thread_name("control").enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("control")
+        .enable_all()
+        .build()?;
     let supervisor = {
         let _inside = runtime.enter();
         health_listener.set_nonblocking(true)?;
         let health_listener = tokio::net::TcpListener::from_std(health_listener)?;
-        let supervisor = Arc::new(Supervisor::start(&config, pools, std::env::current_exe()?)?);
+        let supervisor = Arc::new(Supervisor::start(
+            &config,
+            pools,
+            SidecarProgram::own()?,
+            Options::default(),
+        ));
         tracing::info!(public = %config.edge.listen, health = %config.edge.health, "listening");
         runtime.spawn(health::serve(health_listener, shared.clone()));
         runtime.spawn(shared.clone().enforce_deadlines());
-        runtime.spawn(leave_on_signal(shutdown.clone(), supervisor.clone(), config.edge.drain)?);
+        runtime.spawn(leave_on_signal(
+            shutdown.clone(),
+            supervisor.clone(),
+            config.edge.drain,
+        )?);
         runtime.spawn(greeting::when_ready(shared.clone(), config.clone()));
         supervisor
     };
     // Until here the address was held so that nobody else could take it; Pingora binds it again.
     drop(listen);
     server.bootstrap();
-    server.run(RunArgs { shutdown_signal: Box::new(Stopped(shutdown.clone())) });
+    server.run(RunArgs {
+        shutdown_signal: Box::new(Stopped(shutdown.clone())),
+    });
     // Also on a way out that did not pass the signal task.
     shutdown.stop();
     runtime.block_on(supervisor.stop_all(STOP_SIDECARS));
@@ -97,7 +116,11 @@ pub(super) fn serve(mut config: Config) -> Result<(), StartError> {
 /// Takes an address, so that a busy one is found before anything is started. Port 0 becomes the port that the system
 /// chose.
 fn claim(key: &'static str, address: &mut SocketAddr) -> Result<TcpListener, StartError> {
-    let failed = |source| StartError::Listen { key, address: *address, source };
+    let failed = |source| StartError::Listen {
+        key,
+        address: *address,
+        source,
+    };
     let listener = TcpListener::bind(*address).map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     *address = bound;
@@ -107,8 +130,14 @@ fn claim(key: &'static str, address: &mut SocketAddr) -> Result<TcpListener, Sta
 fn prepare_state_dir(edge: &Edge) -> Result<(), StartError> {
     use std::os::unix::fs::DirBuilderExt;
     let path = &edge.state_dir;
-    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-    made.map_err(|source| StartError::StateDir { path: path.display().to_string(), source })
+    let made = std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path);
+    made.map_err(|source| StartError::StateDir {
+        path: path.display().to_string(),
+        source,
+    })
 }
 
 fn proxy_server(edge: &Edge, shared: &Arc<Shared>) -> Result<Server, StartError> {
@@ -168,8 +197,11 @@ fn leave_on_signal(
     supervisor: Arc<Supervisor>,
     drain: Duration,
 ) -> io::Result<impl Future<Output = ()> + Send> {
-    let (mut term, mut int, mut quit) =
-        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::quit())?);
+    let (mut term, mut int, mut quit) = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+        signal(SignalKind::quit())?,
+    );
     let mut asked = async move || {
         tokio::select! {
             _ = term.recv() => {}
@@ -179,7 +211,10 @@ fn leave_on_signal(
     };
     Ok(async move {
         asked().await;
-        tracing::info!(under_way = shutdown.under_way(), "stopping: no new requests from now on");
+        tracing::info!(
+            under_way = shutdown.under_way(),
+            "stopping: no new requests from now on"
+        );
         shutdown.drain();
         let drained = async {
             // Streams last as long as their clients want; the sidecars end them in the protocol's own way.

@@ -55,16 +55,24 @@ pub(crate) enum BodyError {
 /// See [`BodyError`]; the request cannot go on.
 pub(crate) async fn read_head(session: &mut Session, declared: Option<u64>) -> Result<Head, BodyError> {
     if session.as_downstream_mut().is_body_empty() {
-        return Ok(Head { complete: true, ..Head::default() });
+        return Ok(Head {
+            complete: true,
+            ..Head::default()
+        });
     }
-    tokio::time::timeout(ARRIVES_WITHIN, read(session, declared)).await.map_err(|_| BodyError::Slow)?
+    tokio::time::timeout(ARRIVES_WITHIN, read(session, declared))
+        .await
+        .map_err(|_| BodyError::Slow)?
 }
 
 async fn read(session: &mut Session, declared: Option<u64>) -> Result<Head, BodyError> {
     let session = session.as_downstream_mut();
     session.enable_retry_buffering();
     if expects_continue(session.req_header()) {
-        session.write_continue_response().await.map_err(BodyError::Client)?;
+        session
+            .write_continue_response()
+            .await
+            .map_err(BodyError::Client)?;
     }
     let mut chunks = Chunks::default();
     let complete = loop {
@@ -83,12 +91,20 @@ async fn read(session: &mut Session, declared: Option<u64>) -> Result<Head, Body
     };
     let bytes = chunks.into_bytes();
     if !session.retry_buffer_truncated() {
-        return Ok(Head { bytes, complete, held: None });
+        return Ok(Head {
+            bytes,
+            complete,
+            held: None,
+        });
     }
     if complete {
         return Err(BodyError::Unforwardable);
     }
-    Ok(Head { held: Some(bytes.clone()), bytes, complete })
+    Ok(Head {
+        held: Some(bytes.clone()),
+        bytes,
+        complete,
+    })
 }
 
 /// RFC 9110 section 10.1.1: the client waits for our word before it sends the body.

@@ -66,16 +66,28 @@ pub(crate) struct Watch {
 impl Deadlines {
     pub(crate) fn new() -> Arc<Self> {
         let shards = (0..SHARDS).map(|_| Shard::default()).collect();
-        Arc::new(Self { next: AtomicU64::new(0), shards })
+        Arc::new(Self {
+            next: AtomicU64::new(0),
+            shards,
+        })
     }
 
     /// Watches a connection, a duplicate of the one that Pingora uses, until the watch is dropped.
     pub(crate) fn watch(self: &Arc<Self>, connection: OwnedFd, first_byte: Instant, total: Instant) -> Watch {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let passed = Arc::new(AtomicU8::new(0));
-        let entry = Entry { first_byte: Some(first_byte), total, connection, passed: passed.clone() };
+        let entry = Entry {
+            first_byte: Some(first_byte),
+            total,
+            connection,
+            passed: passed.clone(),
+        };
         self.with_shard(id, |shard| shard.insert(id, entry));
-        Watch { deadlines: self.clone(), id, passed }
+        Watch {
+            deadlines: self.clone(),
+            id,
+            passed,
+        }
     }
 
     fn with_shard<R>(&self, id: u64, f: impl FnOnce(&mut HashMap<u64, Entry>) -> R) -> Option<R> {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, HOST, ORIGIN};
 use http::{HeaderMap, HeaderName, Method};
-use mcp_edge_filters::{Era, Request, RequestId, ServiceName};
+use mcp_edge_filters::{Era, Reply, Request, RequestId, ServiceName, classify};
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
@@ -22,13 +22,14 @@ pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 
 const PROTOCOL_VERSION: &str = "mcp-protocol-version";
 
-/// The first revision without sessions. Revisions are dates, so they compare as text.
-const FIRST_MODERN: &str = "2026-07-28";
-
 /// Removes the headers that only the edge may set.
 pub(super) fn drop_edge_headers(request: &mut RequestHeader) {
-    let forged: Vec<HeaderName> =
-        request.headers.keys().filter(|name| name.as_str().starts_with(EDGE_PREFIX)).cloned().collect();
+    let forged: Vec<HeaderName> = request
+        .headers
+        .keys()
+        .filter(|name| name.as_str().starts_with(EDGE_PREFIX))
+        .cloned()
+        .collect();
     for name in forged {
         request.remove_header(&name);
     }
@@ -37,7 +38,8 @@ pub(super) fn drop_edge_headers(request: &mut RequestHeader) {
 /// `Host`, or `:authority` on HTTP/2.
 pub(super) fn authority(request: &RequestHeader) -> &str {
     let host = request.headers.get(HOST).and_then(|value| value.to_str().ok());
-    host.or_else(|| request.uri.authority().map(http::uri::Authority::as_str)).unwrap_or_default()
+    host.or_else(|| request.uri.authority().map(http::uri::Authority::as_str))
+        .unwrap_or_default()
 }
 
 /// The filters' view of a request whose service is known.
@@ -46,13 +48,21 @@ pub(super) fn view(session: &Session, service: ServiceName, listener_loopback: b
     let headers = &header.headers;
     let id = request_id(headers);
     let mut request = Request::new(id, header.method.clone(), header.uri.path(), service);
-    request.target_bytes = header.uri.path_and_query().map_or(0, |target| target.as_str().len());
+    request.target_bytes = header
+        .uri
+        .path_and_query()
+        .map_or(0, |target| target.as_str().len());
     request.authorization = headers.get_all(AUTHORIZATION).iter().cloned().collect();
     request.origin = headers.get(ORIGIN).cloned();
     request.host = authority(header).parse().ok();
-    request.ambiguous = [HOST, ORIGIN, CONTENT_LENGTH].iter().any(|name| headers.get_all(name).iter().count() > 1);
+    request.ambiguous = [HOST, ORIGIN, CONTENT_LENGTH]
+        .iter()
+        .any(|name| headers.get_all(name).iter().count() > 1);
     request.content_length = content_length(headers);
-    request.header_bytes = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    request.header_bytes = headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len())
+        .sum();
     request.header_count = headers.len();
     request.peer = peer(session);
     request.listener_loopback = listener_loopback;
@@ -62,9 +72,27 @@ pub(super) fn view(session: &Session, service: ServiceName, listener_loopback: b
     request
 }
 
-/// Fills in what the request asks.
-pub(super) fn read_call(request: &mut Request, headers: &HeaderMap, body: &Head) {
-    let _ = (request, headers, body);
+/// Fills in what the request asks: from the headers in the modern era, from the body's head in the legacy one.
+///
+/// # Errors
+/// The reply for a form that the era forbids.
+pub(super) fn read_call(request: &mut Request, headers: &HeaderMap, body: &Head) -> Result<(), Reply> {
+    if request.method != Method::POST {
+        return Ok(());
+    }
+    match request.era {
+        Era::Modern => {
+            request.rpc_id = classify::rpc_id(&body.bytes);
+            request.call = classify::modern(headers)?;
+        }
+        Era::Legacy => {
+            let envelope = classify::legacy(&body.bytes, body.complete)?;
+            request.call = envelope.call;
+            request.rpc_id = envelope.id;
+        }
+    }
+    request.wants_stream |= request.call.is_subscription();
+    Ok(())
 }
 
 /// Keeps a sane id that the client sent, else makes one.
@@ -87,27 +115,27 @@ pub(super) fn content_length(headers: &HeaderMap) -> Option<u64> {
 }
 
 /// By the version header alone: never by connection, never by what the client did before.
-fn era(headers: &HeaderMap) -> Era {
-    let version = headers.get(PROTOCOL_VERSION).and_then(|value| value.to_str().ok());
-    match version {
-        Some(version) if is_revision(version) && version >= FIRST_MODERN => Era::Modern,
-        _ => Era::Legacy,
-    }
-}
-
-/// `YYYY-MM-DD`, so that nothing else is ever compared as a date.
-fn is_revision(text: &str) -> bool {
-    text.len() == 10
-        && text.bytes().enumerate().all(|(at, byte)| if matches!(at, 4 | 7) { byte == b'-' } else { byte.is_ascii_digit() })
+pub(super) fn era(headers: &HeaderMap) -> Era {
+    classify::era(
+        headers
+            .get(PROTOCOL_VERSION)
+            .and_then(|value| value.to_str().ok()),
+    )
 }
 
 fn accepts_event_stream(headers: &HeaderMap) -> bool {
-    headers.get_all(ACCEPT).iter().any(|value| value.to_str().is_ok_and(|text| text.contains("text/event-stream")))
+    headers.get_all(ACCEPT).iter().any(|value| {
+        value
+            .to_str()
+            .is_ok_and(|text| text.contains("text/event-stream"))
+    })
 }
 
 fn peer(session: &Session) -> IpAddr {
     // Only a Unix socket has no address, and only this machine can reach one.
-    let address = session.client_addr().and_then(pingora::protocols::l4::socket::SocketAddr::as_inet);
+    let address = session
+        .client_addr()
+        .and_then(pingora::protocols::l4::socket::SocketAddr::as_inet);
     address.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), std::net::SocketAddr::ip)
 }
 
@@ -116,22 +144,6 @@ mod tests {
     use http::HeaderValue;
 
     use super::*;
-
-    #[test]
-    fn the_era_is_read_from_the_version_header_alone() {
-        let of = |version: &'static str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(PROTOCOL_VERSION, HeaderValue::from_static(version));
-            era(&headers)
-        };
-        assert_eq!(era(&HeaderMap::new()), Era::Legacy);
-        for legacy in ["2025-11-25", "2024-11-05", "", "zzzz", "9999", "latest-one"] {
-            assert_eq!(of(legacy), Era::Legacy, "{legacy}");
-        }
-        for modern in ["2026-07-28", "2027-01-01"] {
-            assert_eq!(of(modern), Era::Modern, "{modern}");
-        }
-    }
 
     #[test]
     fn ids_differ_and_a_clients_sane_id_is_kept() {

@@ -18,4 +18,4 @@ mod service;
 mod state;
 
 pub use service::{EdgeProxy, Shared};
-pub use state::{State, StateError};
+pub use state::{State, StateError, issuers};

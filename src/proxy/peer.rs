@@ -4,9 +4,11 @@
 
 use std::hash::Hasher;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use http::header::{AUTHORIZATION, EXPECT};
 use http::{HeaderName, HeaderValue};
-use mcp_edge_filters::Request;
+use mcp_edge_filters::{Call, Era, Message, Request};
 use pingora::http::RequestHeader;
 use pingora::upstreams::peer::{HttpPeer, Peer};
 use pingora::{Error, ErrorType, OrErr, Result};
@@ -20,6 +22,9 @@ const CLIENT: HeaderName = HeaderName::from_static("x-mcp-edge-client");
 const TIER: HeaderName = HeaderName::from_static("x-mcp-edge-tier");
 const SESSION: HeaderName = HeaderName::from_static("x-mcp-edge-session");
 const EDGE_REQUEST_ID: HeaderName = HeaderName::from_static("x-mcp-edge-request-id");
+
+const METHOD: HeaderName = HeaderName::from_static("mcp-method");
+const NAME: HeaderName = HeaderName::from_static("mcp-name");
 
 /// A sidecar is on this machine or next to it: what does not connect by now will not.
 const CONNECT: std::time::Duration = std::time::Duration::from_secs(2);
@@ -38,7 +43,9 @@ pub(super) fn peer(endpoint: &Endpoint, matched: &Matched) -> Result<HttpPeer> {
     let mut peer = match endpoint.addr() {
         EndpointAddr::Tcp(address) => HttpPeer::new(*address, false, String::new()),
         EndpointAddr::Unix(path) => {
-            let path = path.to_str().ok_or_else(|| Error::explain(ErrorType::InternalError, "the socket's path is not UTF-8"))?;
+            let path = path
+                .to_str()
+                .ok_or_else(|| Error::explain(ErrorType::InternalError, "the socket's path is not UTF-8"))?;
             HttpPeer::new_uds(path, false, String::new())?
         }
     };
@@ -73,6 +80,9 @@ pub(super) fn rewrite(head: &mut RequestHeader, endpoint: &Endpoint, request: &R
     if let Some(token) = endpoint.authorization() {
         head.insert_header(AUTHORIZATION, token.clone())?;
     }
+    if request.era == Era::Legacy {
+        say_what_is_asked(head, request)?;
+    }
     let id = header_value(request.id.as_str())?;
     head.insert_header(REQUEST_ID, id.clone())?;
     head.insert_header(EDGE_REQUEST_ID, id)?;
@@ -86,12 +96,42 @@ pub(super) fn rewrite(head: &mut RequestHeader, endpoint: &Endpoint, request: &R
     Ok(())
 }
 
+/// A legacy client's own `Mcp-Method` and `Mcp-Name` mean nothing; what was read from its body does, and the sidecar
+/// refuses a body that says otherwise.
+fn say_what_is_asked(head: &mut RequestHeader, request: &Request) -> Result<()> {
+    head.remove_header(&METHOD);
+    head.remove_header(&NAME);
+    let Call::Single(message) = &request.call else {
+        return Ok(());
+    };
+    if let Some(method) = message.method() {
+        head.insert_header(METHOD, header_value(method)?)?;
+    }
+    if let Message::Request { name: Some(name), .. } = message {
+        head.insert_header(NAME, mcp_name(name))?;
+    }
+    Ok(())
+}
+
+/// `Mcp-Name` as 2026-07-28 writes it (streamable-http, "Value Encoding"): plain where that is safe, else base64.
+fn mcp_name(name: &str) -> String {
+    let plain = name.bytes().all(|byte| (b' '..=b'~').contains(&byte))
+        && name.trim() == name
+        && !name.starts_with("=?");
+    if plain && !name.is_empty() {
+        name.to_owned()
+    } else {
+        format!("=?base64?{}?=", STANDARD.encode(name))
+    }
+}
+
 fn header_value(text: &str) -> Result<HeaderValue> {
     // Ids of outside issuers may hold anything that JSON can; what no header can carry is percent-encoded, which
     // keeps two different names different because a percent sign is encoded as well.
     let plain = |byte: u8| (b' '..=b'~').contains(&byte) && byte != b'%';
     if text.bytes().all(plain) {
-        return HeaderValue::from_str(text).or_err(ErrorType::InternalError, "a name that no header can carry");
+        return HeaderValue::from_str(text)
+            .or_err(ErrorType::InternalError, "a name that no header can carry");
     }
     let mut encoded = String::with_capacity(text.len() * 3);
     for byte in text.bytes() {

@@ -20,7 +20,14 @@ pub(super) fn ended(shared: &Shared, session: &Session, ctx: &Ctx) {
     let status = session.response_written().map(|head| head.status);
     let elapsed = ctx.started.elapsed();
     if let Some(request) = &ctx.request {
-        ctx.state.chain.on_end(request, &Outcome { status, end: end(ctx, status), elapsed });
+        ctx.state.chain.on_end(
+            request,
+            &Outcome {
+                status,
+                end: end(ctx, status),
+                elapsed,
+            },
+        );
     }
     log(shared, session, ctx, status, elapsed);
 }
@@ -64,7 +71,9 @@ fn log(shared: &Shared, session: &Session, ctx: &Ctx, status: Option<StatusCode>
         client: identity.map(|identity| identity.principal.as_str()),
         tier: identity.map(|identity| identity.tier.as_str()),
         service,
-        endpoint: dispatch.and_then(|d| d.lease.as_ref()).map(|lease| lease.endpoint().id().as_str()),
+        endpoint: dispatch
+            .and_then(|d| d.lease.as_ref())
+            .map(|lease| lease.endpoint().id().as_str()),
         era: match request.map(|request| request.era) {
             Some(Era::Modern) => "modern",
             _ => "legacy",

@@ -19,7 +19,12 @@ use crate::upstream::NoEndpoint;
 ///
 /// # Errors
 /// The client is gone.
-pub(super) async fn send(session: &mut Session, reply: &Reply, rpc: RpcContext<'_>, id: &RequestId) -> Result<()> {
+pub(super) async fn send(
+    session: &mut Session,
+    reply: &Reply,
+    rpc: RpcContext<'_>,
+    id: &RequestId,
+) -> Result<()> {
     let rendered = reply.render(rpc);
     let mut head = ResponseHeader::build(rendered.status, Some(rendered.headers.len() + 2))?;
     for (name, value) in rendered.headers {
@@ -53,20 +58,27 @@ pub(super) enum Failure {
 pub(super) fn explain(error: &Error, passed: Option<Passed>) -> Failure {
     let timeout = |message| Failure::Upstream(Reply::new(Reason::UpstreamTimeout, message));
     match passed {
-        Some(Passed::FirstByte) => return timeout("the server did not begin to answer in time (timeouts.first_byte)"),
+        Some(Passed::FirstByte) => {
+            return timeout("the server did not begin to answer in time (timeouts.first_byte)");
+        }
         Some(Passed::Total) => return timeout("the answer was not complete in time (timeouts.total)"),
         None => {}
     }
     match (error.esource(), error.etype()) {
-        (_, ErrorType::HTTPStatus(413)) => {
-            Failure::Refused(Reply::new(Reason::BodyTooLarge, "the request body is over the route's limit"))
-        }
+        (_, ErrorType::HTTPStatus(413)) => Failure::Refused(Reply::new(
+            Reason::BodyTooLarge,
+            "the request body is over the route's limit",
+        )),
         (ErrorSource::Upstream, ErrorType::ReadTimedout) => timeout("the server fell silent (timeouts.idle)"),
-        (ErrorSource::Upstream, _) => {
-            Failure::Upstream(Reply::new(Reason::UpstreamFailed, "the connection to the server's sidecar failed"))
-        }
+        (ErrorSource::Upstream, _) => Failure::Upstream(Reply::new(
+            Reason::UpstreamFailed,
+            "the connection to the server's sidecar failed",
+        )),
         (ErrorSource::Downstream, _) => Failure::Client,
-        _ => Failure::Refused(Reply::new(Reason::Internal, "the edge failed to handle the request")),
+        _ => Failure::Refused(Reply::new(
+            Reason::Internal,
+            "the edge failed to handle the request",
+        )),
     }
 }
 
@@ -74,7 +86,10 @@ pub(super) fn explain(error: &Error, passed: Option<Passed>) -> Failure {
 pub(super) fn body_error(error: &BodyError) -> Option<Reply> {
     match error {
         BodyError::Client(cause) if cause.etype() == &ErrorType::ConnectionClosed => None,
-        BodyError::Client(_) => Some(Reply::new(Reason::BadRequest, "the request body is not framed as HTTP asks")),
+        BodyError::Client(_) => Some(Reply::new(
+            Reason::BadRequest,
+            "the request body is not framed as HTTP asks",
+        )),
         BodyError::Slow => Some(Reply::new(Reason::RequestTimeout, error.to_string())),
         BodyError::Unforwardable => Some(Reply::new(Reason::BodyTooLarge, error.to_string())),
     }
@@ -83,12 +98,22 @@ pub(super) fn body_error(error: &BodyError) -> Option<Reply> {
 /// What to tell the client when no endpoint can take its request.
 pub(super) fn no_endpoint(none: &NoEndpoint, service: &ServiceName) -> Reply {
     let (reason, message) = match none {
-        NoEndpoint::Starting => (Reason::Starting, format!("`{service}` is starting; try again in a moment")),
-        NoEndpoint::Unhealthy => (Reason::NoHealthyUpstream, format!("no replica of `{service}` is healthy")),
-        NoEndpoint::SessionUnavailable => {
-            (Reason::NoHealthyUpstream, format!("the replica of `{service}` that holds this session does not answer"))
-        }
-        NoEndpoint::Exhausted => (Reason::UpstreamFailed, format!("no replica of `{service}` took the connection")),
+        NoEndpoint::Starting => (
+            Reason::Starting,
+            format!("`{service}` is starting; try again in a moment"),
+        ),
+        NoEndpoint::Unhealthy => (
+            Reason::NoHealthyUpstream,
+            format!("no replica of `{service}` is healthy"),
+        ),
+        NoEndpoint::SessionUnavailable => (
+            Reason::NoHealthyUpstream,
+            format!("the replica of `{service}` that holds this session does not answer"),
+        ),
+        NoEndpoint::Exhausted => (
+            Reason::UpstreamFailed,
+            format!("no replica of `{service}` took the connection"),
+        ),
     };
     Reply::new(reason, message)
 }
@@ -108,7 +133,10 @@ mod tests {
     fn errors_become_the_designs_reasons() {
         let reset = Error::new(ErrorType::ConnectionClosed).into_up();
         assert_eq!(reason(explain(&reset, None)), Some(Reason::UpstreamFailed));
-        assert_eq!(reason(explain(&reset, Some(Passed::FirstByte))), Some(Reason::UpstreamTimeout));
+        assert_eq!(
+            reason(explain(&reset, Some(Passed::FirstByte))),
+            Some(Reason::UpstreamTimeout)
+        );
         let silent = Error::new(ErrorType::ReadTimedout).into_up();
         assert_eq!(reason(explain(&silent, None)), Some(Reason::UpstreamTimeout));
         let gone = Error::new(ErrorType::ConnectionClosed).into_down();

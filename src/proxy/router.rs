@@ -32,7 +32,10 @@ pub(crate) struct Asked<'a> {
 
 /// The first route that fits, if its service is there.
 pub(crate) fn find(config: &Config, asked: &Asked<'_>) -> Option<Matched> {
-    config.routes.iter().find_map(|route| try_route(config, route, asked))
+    config
+        .routes
+        .iter()
+        .find_map(|route| try_route(config, route, asked))
 }
 
 fn try_route(config: &Config, route: &Route, asked: &Asked<'_>) -> Option<Matched> {
@@ -42,10 +45,16 @@ fn try_route(config: &Config, route: &Route, asked: &Asked<'_>) -> Option<Matche
     if !matches!(hit.rest, "" | "/") {
         return None;
     }
-    if matcher.host.as_deref().is_some_and(|host| !same_host(host, asked.host)) {
+    if matcher
+        .host
+        .as_deref()
+        .is_some_and(|host| !same_host(host, asked.host))
+    {
         return None;
     }
-    let has = |(name, value): &(http::HeaderName, http::HeaderValue)| asked.headers.get_all(name).iter().any(|v| v == value);
+    let has = |(name, value): &(http::HeaderName, http::HeaderValue)| {
+        asked.headers.get_all(name).iter().any(|v| v == value)
+    };
     if !matcher.headers.iter().all(has) {
         return None;
     }

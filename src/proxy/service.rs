@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderName, Method};
-use mcp_edge_filters::{Reason, Reply, Request, ResponseHead, RpcContext, ServiceName, Verdict};
+use mcp_edge_filters::{Era, Reason, Reply, ResponseHead, RpcContext, ServiceName, Verdict};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::Digest;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
@@ -64,7 +64,14 @@ impl Shared {
         listener_loopback: bool,
     ) -> Arc<Self> {
         let (state, deadlines) = (ArcSwap::from_pointee(state), Deadlines::new());
-        Arc::new(Self { state, metrics, access_log, shutdown, deadlines, listener_loopback })
+        Arc::new(Self {
+            state,
+            metrics,
+            access_log,
+            shutdown,
+            deadlines,
+            listener_loopback,
+        })
     }
 
     /// Ends the upstream connections of requests that are past their limits, for as long as it is polled.
@@ -84,7 +91,9 @@ impl EdgeProxy {
             Some(request) => (request.rpc_context(), request.id.clone()),
             None => {
                 let head = session.req_header();
-                let rpc = RpcContext { is_rpc: head.method == Method::POST, ..RpcContext::default() };
+                let modern = inbound::era(&head.headers) == Era::Modern;
+                let is_rpc = modern || head.method == Method::POST;
+                let rpc = RpcContext { is_rpc, modern, id: None };
                 (rpc, inbound::request_id(&head.headers))
             }
         };
@@ -99,9 +108,16 @@ impl EdgeProxy {
         }
         let state = ctx.state.clone();
         let head = session.req_header();
-        let asked = router::Asked { path: head.uri.path(), host: inbound::authority(head), headers: &head.headers };
+        let asked = router::Asked {
+            path: head.uri.path(),
+            host: inbound::authority(head),
+            headers: &head.headers,
+        };
         let Some(matched) = router::find(&state.config, &asked) else {
-            return Ok(Some(Reply::new(Reason::NoRoute, "no service is served at this path")));
+            return Ok(Some(Reply::new(
+                Reason::NoRoute,
+                "no service is served at this path",
+            )));
         };
         if !matches!(head.method, Method::GET | Method::POST | Method::DELETE) {
             return Ok(Some(Reply::method_not_allowed("GET, POST, DELETE")));
@@ -115,7 +131,10 @@ impl EdgeProxy {
 
         if request.content_length.is_some_and(|length| length > max_body) {
             ctx.request = Some(request);
-            return Ok(Some(Reply::new(Reason::BodyTooLarge, format!("the body is over {max_body} bytes, this route's limit"))));
+            return Ok(Some(Reply::new(
+                Reason::BodyTooLarge,
+                format!("the body is over {max_body} bytes, this route's limit"),
+            )));
         }
         let body = match body::read_head(session, request.content_length).await {
             Ok(body) => body,
@@ -127,21 +146,35 @@ impl EdgeProxy {
                 return Ok(Some(reply));
             }
         };
-        inbound::read_call(&mut request, &session.req_header().headers, &body);
-        ctx.held = body.held;
         ctx.bytes_in = body.bytes.len() as u64;
+        if let Err(reply) = inbound::read_call(&mut request, &session.req_header().headers, &body) {
+            ctx.request = Some(request);
+            return Ok(Some(reply));
+        }
+        ctx.held = body.held;
         let verdict = while_client_stays(session, state.chain.run(&mut request)).await;
         ctx.request = Some(request);
         if let Verdict::Reply(reply) = verdict? {
             return Ok(Some(*reply));
         }
         let Some(pool) = pool else {
-            return Ok(Some(Reply::new(Reason::NoHealthyUpstream, "the service has no runtime")));
+            return Ok(Some(Reply::new(
+                Reason::NoHealthyUpstream,
+                "the service has no runtime",
+            )));
         };
         // A request that came a moment too early is worth a short wait: at start all services start at once.
-        while_client_stays(session, tokio::time::timeout(STARTING, pool.settled())).await?.ok();
-        ctx.dispatch =
-            Some(Dispatch { pool, session: mcp_session, lease: None, tried: Vec::new(), watch: None, sent: None });
+        while_client_stays(session, tokio::time::timeout(STARTING, pool.settled()))
+            .await?
+            .ok();
+        ctx.dispatch = Some(Dispatch {
+            pool,
+            session: mcp_session,
+            lease: None,
+            tried: Vec::new(),
+            watch: None,
+            sent: None,
+        });
         // What was read early passes `request_body_filter` as well, and is counted there.
         ctx.bytes_in = 0;
         self.0.metrics.dispatched(ctx.started.elapsed().as_secs_f64());
@@ -156,7 +189,9 @@ async fn while_client_stays<W: Future>(session: &mut Session, work: W) -> Result
     let left = || Error::explain(ErrorType::ConnectionClosed, "left while waiting").into_down();
     let session = session.as_downstream_mut();
     if session.is_http2() {
-        let Some(gone) = session.watch_h2_stream_close() else { return Ok(work.await) };
+        let Some(gone) = session.watch_h2_stream_close() else {
+            return Ok(work.await);
+        };
         return tokio::select! {
             biased;
             done = work => Ok(done),
@@ -190,7 +225,9 @@ impl ProxyHttp for EdgeProxy {
         inbound::drop_edge_headers(session.req_header_mut());
         session.set_read_timeout(Some(CLIENT_READ));
         session.set_write_timeout(Some(CLIENT_WRITE));
-        session.as_downstream_mut().set_total_drain_timeout(Some(DRAIN_BODY));
+        session
+            .as_downstream_mut()
+            .set_total_drain_timeout(Some(DRAIN_BODY));
         Ok(())
     }
 
@@ -202,13 +239,17 @@ impl ProxyHttp for EdgeProxy {
     }
 
     async fn upstream_peer(&self, _session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
-        let (Some(dispatch), Some(request), Some(matched)) = (&mut ctx.dispatch, &ctx.request, &ctx.matched) else {
+        let (Some(dispatch), Some(request), Some(matched)) = (&mut ctx.dispatch, &ctx.request, &ctx.matched)
+        else {
             return Err(not_admitted());
         };
         // The lease of a failed attempt goes before the next one is taken.
         dispatch.lease = None;
         let key = PickKey {
-            client: request.identity.as_ref().map_or("", |identity| identity.principal.as_str()),
+            client: request
+                .identity
+                .as_ref()
+                .map_or("", |identity| identity.principal.as_str()),
             session: dispatch.session.as_ref().and_then(|value| value.to_str().ok()),
             tried: &dispatch.tried,
         };
@@ -241,13 +282,19 @@ impl ProxyHttp for EdgeProxy {
         if let (Some(dispatch), Some(matched)) = (&mut ctx.dispatch, &ctx.matched) {
             let (now, limits) = (Instant::now(), &matched.timeouts);
             let total = ctx.started + limits.total;
-            dispatch.watch = deadline::duplicate(fd).map(|fd| self.0.deadlines.watch(fd, now + limits.first_byte, total));
+            dispatch.watch =
+                deadline::duplicate(fd).map(|fd| self.0.deadlines.watch(fd, now + limits.first_byte, total));
             dispatch.sent = Some(now);
         }
         Ok(())
     }
 
-    async fn upstream_request_filter(&self, _s: &mut Session, head: &mut RequestHeader, ctx: &mut Ctx) -> Result<()> {
+    async fn upstream_request_filter(
+        &self,
+        _s: &mut Session,
+        head: &mut RequestHeader,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
         let lease = ctx.dispatch.as_ref().and_then(|dispatch| dispatch.lease.as_ref());
         let (Some(lease), Some(request)) = (lease, &ctx.request) else {
             return Err(not_admitted());
@@ -266,21 +313,34 @@ impl ProxyHttp for EdgeProxy {
             *body = Some([held, next.clone()].concat().into());
         }
         ctx.bytes_in += body.as_ref().map_or(0, Bytes::len) as u64;
-        if ctx.matched.as_ref().is_some_and(|matched| ctx.bytes_in > matched.max_body) {
+        if ctx
+            .matched
+            .as_ref()
+            .is_some_and(|matched| ctx.bytes_in > matched.max_body)
+        {
             return Err(Error::new(ErrorType::HTTPStatus(413)).into_down());
         }
         Ok(())
     }
 
-    async fn response_filter(&self, session: &mut Session, head: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {
+    async fn response_filter(
+        &self,
+        session: &mut Session,
+        head: &mut ResponseHeader,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
         ctx.ending.outcome = head.remove_header(&OUTCOME);
         let content_type = head.headers.get(CONTENT_TYPE).map(http::HeaderValue::as_bytes);
         ctx.ending.event_stream = content_type.is_some_and(|value| value.starts_with(b"text/event-stream"));
-        let Some(dispatch) = &ctx.dispatch else { return Ok(()) };
+        let Some(dispatch) = &ctx.dispatch else {
+            return Ok(());
+        };
         if let Some(watch) = &dispatch.watch {
             watch.head_arrived();
         }
-        let Some(request) = &mut ctx.request else { return Ok(()) };
+        let Some(request) = &mut ctx.request else {
+            return Ok(());
+        };
         head.insert_header(inbound::REQUEST_ID, request.id.as_str())?;
         let seen = ResponseHead {
             status: head.status,
@@ -306,7 +366,13 @@ impl ProxyHttp for EdgeProxy {
         Ok(())
     }
 
-    fn fail_to_connect(&self, _s: &mut Session, _peer: &HttpPeer, ctx: &mut Ctx, mut error: Box<Error>) -> Box<Error> {
+    fn fail_to_connect(
+        &self,
+        _s: &mut Session,
+        _peer: &HttpPeer,
+        ctx: &mut Ctx,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
         if let Some(dispatch) = &mut ctx.dispatch {
             if let Some(lease) = &dispatch.lease {
                 lease.connect_failed();
@@ -337,13 +403,22 @@ impl ProxyHttp for EdgeProxy {
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Ctx) -> FailToProxy {
-        let passed = ctx.dispatch.as_ref().and_then(|dispatch| dispatch.watch.as_ref()).and_then(deadline::Watch::passed);
+        let passed = ctx
+            .dispatch
+            .as_ref()
+            .and_then(|dispatch| dispatch.watch.as_ref())
+            .and_then(deadline::Watch::passed);
         let failure = match ctx.refusal.take() {
             Some(reply) => Failure::Refused(*reply),
             None => reply::explain(error, passed),
         };
         let reply = match failure {
-            Failure::Client => return FailToProxy { error_code: 0, can_reuse_downstream: false },
+            Failure::Client => {
+                return FailToProxy {
+                    error_code: 0,
+                    can_reuse_downstream: false,
+                };
+            }
             Failure::Refused(reply) => reply,
             Failure::Upstream(reply) => {
                 ctx.ending.upstream_failed = true;
@@ -354,10 +429,16 @@ impl ProxyHttp for EdgeProxy {
         if session.response_written().is_some() {
             // Too late to say anything; the cut connection says that the answer is not whole.
             ctx.ending.reason = Some(reply.reason);
-            return FailToProxy { error_code, can_reuse_downstream: false };
+            return FailToProxy {
+                error_code,
+                can_reuse_downstream: false,
+            };
         }
         let sent = self.refuse(session, ctx, &reply).await;
-        FailToProxy { error_code, can_reuse_downstream: sent.is_ok() && session.as_downstream_mut().is_body_done() }
+        FailToProxy {
+            error_code,
+            can_reuse_downstream: sent.is_ok() && session.as_downstream_mut().is_body_done(),
+        }
     }
 
     async fn logging(&self, session: &mut Session, _error: Option<&Error>, ctx: &mut Ctx) {

@@ -25,11 +25,11 @@ pub(crate) fn rendezvous<'e>(
 
 /// The power of two choices: of two picked at random, the one with fewer requests under way. `draw` is any number that
 /// differs from call to call.
-pub(crate) fn two_choices<'e>(
-    endpoints: &'e [Arc<Endpoint>],
+pub(crate) fn two_choices(
+    endpoints: &[Arc<Endpoint>],
     draw: u64,
     admits: impl Fn(&Endpoint) -> bool,
-) -> Option<&'e Arc<Endpoint>> {
+) -> Option<&Arc<Endpoint>> {
     let admitted = || endpoints.iter().filter(|endpoint| admits(endpoint));
     let count = admitted().count();
     if count < 2 {

@@ -256,6 +256,7 @@ impl Endpoint {
         self.draining.load(Ordering::Acquire)
     }
 
+    /// From now on only sessions that are held here come here.
     pub(crate) fn drain(&self) {
         self.draining.store(true, Ordering::Release);
     }

@@ -221,14 +221,14 @@ impl Pool {
         };
         let reborn = Arc::new(endpoint.reborn(id));
         reborn.observe(report, timing);
-        if self.change(
+        self.change(
             |members| match members.iter_mut().find(|e| Arc::ptr_eq(e, endpoint)) {
                 Some(place) => *place = Arc::clone(&reborn),
+                // It was removed meanwhile, and so is what it turned into.
                 None => reborn.retire(),
             },
-        ) {
-            endpoint.retire();
-        }
+        );
+        endpoint.retire();
         reborn
     }
 
@@ -247,12 +247,32 @@ impl Pool {
         self.change(|members| retire(members, |e| e.replica() == replica && e.addr() == addr));
     }
 
+    /// Sends no new clients to `replica`; its requests under way. Zero, and no change, if no other replica would take
+    /// the new ones: then waiting helps nobody.
+    pub(crate) fn drain(&self, replica: u32) -> usize {
+        let members = self.members.load();
+        let (leaving, others): (Vec<_>, Vec<_>) = members.iter().partition(|e| e.replica() == replica);
+        if !others.iter().any(|e| e.open() && !e.is_draining()) {
+            return 0;
+        }
+        leaving.iter().for_each(|e| e.drain());
+        leaving.iter().map(|e| e.inflight()).sum()
+    }
+
     /// `replica` has stopped as it was told to.
     pub(crate) fn replica_stopped(&self, replica: u32) {
         self.change(|members| retire(members, |e| e.replica() == replica));
     }
 
-    /// `replica` has no endpoint, or none any more, and why.
+    /// `replica` has nothing to offer yet, and why.
+    pub(crate) fn replica_unavailable(&self, replica: u32, reason: String) {
+        if let Some(slot) = self.slots.lock().get_mut(&replica) {
+            slot.miss(reason);
+        }
+        self.refresh();
+    }
+
+    /// `replica` could not start or has ended, and why. Its endpoints are out at once.
     pub(crate) fn replica_failed(&self, replica: u32, reason: String, stderr: Vec<String>) {
         if let Some(slot) = self.slots.lock().get_mut(&replica) {
             slot.fail(reason, stderr);

@@ -114,10 +114,14 @@ impl Slot {
         self.phase = Phase::Present;
     }
 
-    pub(crate) fn fail(&mut self, reason: String, stderr: Vec<String>) {
+    pub(crate) fn miss(&mut self, reason: String) {
         self.phase = Phase::Absent;
-        self.failures += 1;
         self.reason = Some(reason);
+    }
+
+    pub(crate) fn fail(&mut self, reason: String, stderr: Vec<String>) {
+        self.miss(reason);
+        self.failures += 1;
         self.stderr = stderr;
     }
 }

@@ -26,7 +26,13 @@ pub struct Response {
 
 impl Request {
     pub fn new(method: &str, path: &str) -> Self {
-        Self { method: method.into(), path: path.into(), headers: Vec::new(), body: Vec::new(), chunked: None }
+        Self {
+            method: method.into(),
+            path: path.into(),
+            headers: Vec::new(),
+            body: Vec::new(),
+            chunked: None,
+        }
     }
 
     /// A JSON POST as MCP clients send it.
@@ -87,7 +93,11 @@ impl Request {
     pub fn send(&self, to: SocketAddr) -> Response {
         let mut stream = self.open(to);
         let body = stream.read_to_end();
-        Response { status: stream.status, headers: stream.headers, body }
+        Response {
+            status: stream.status,
+            headers: stream.headers,
+            body,
+        }
     }
 
     /// Sends and reads the head only.
@@ -108,7 +118,9 @@ impl Connection {
         let stream = TcpStream::connect_timeout(&to, PATIENCE).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
-        Self { reader: BufReader::new(stream) }
+        Self {
+            reader: BufReader::new(stream),
+        }
     }
 
     /// Writes; a peer that has closed already is not an error here, its answer is what counts.
@@ -121,14 +133,24 @@ impl Connection {
         self.write(&request.to_bytes(host));
         let (status, headers) = read_head(&mut self.reader).expect("an answer");
         let body = Framing::of(status, &headers).read(&mut self.reader);
-        Response { status, headers, body }
+        Response {
+            status,
+            headers,
+            body,
+        }
     }
 
     /// Reads an answer's head; the rest is read from the stream.
     pub fn head(mut self) -> Stream {
         let (status, headers) = read_head(&mut self.reader).expect("an answer");
         let framing = Framing::of(status, &headers);
-        Stream { status, headers, framing, reader: self.reader, pending: Vec::new() }
+        Stream {
+            status,
+            headers,
+            framing,
+            reader: self.reader,
+            pending: Vec::new(),
+        }
     }
 
     /// Everything until the peer closes.
@@ -219,7 +241,8 @@ impl Framing {
 fn read_chunk(reader: &mut impl BufRead) -> Option<Vec<u8>> {
     let mut line = String::new();
     reader.read_line(&mut line).unwrap();
-    let size = usize::from_str_radix(line.trim(), 16).unwrap_or_else(|_| panic!("the body was cut: {line:?}"));
+    let size =
+        usize::from_str_radix(line.trim(), 16).unwrap_or_else(|_| panic!("the body was cut: {line:?}"));
     let mut chunk = vec![0; size + 2];
     reader.read_exact(&mut chunk).unwrap();
     chunk.truncate(size);
@@ -237,7 +260,10 @@ pub struct Stream {
 
 impl Stream {
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
+        self.headers
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, v)| v.as_str())
     }
 
     pub fn read_to_end(&mut self) -> Vec<u8> {
@@ -270,8 +296,11 @@ impl Stream {
                 if raw.starts_with(':') {
                     continue;
                 }
-                let data: Vec<&str> =
-                    raw.lines().filter_map(|line| line.strip_prefix("data:")).map(str::trim_start).collect();
+                let data: Vec<&str> = raw
+                    .lines()
+                    .filter_map(|line| line.strip_prefix("data:"))
+                    .map(str::trim_start)
+                    .collect();
                 return Some(data.join("\n"));
             }
             let chunk = read_chunk(&mut self.reader)?;
@@ -292,7 +321,10 @@ impl Stream {
 
 impl Response {
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
+        self.headers
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, v)| v.as_str())
     }
 
     pub fn text(&self) -> String {
@@ -307,6 +339,9 @@ impl Response {
     pub fn reason(&self) -> String {
         let json = self.json();
         let reason = json.pointer("/error/data/reason").or_else(|| json.get("reason"));
-        reason.and_then(|r| r.as_str()).unwrap_or_else(|| panic!("no reason in {json}")).to_owned()
+        reason
+            .and_then(|r| r.as_str())
+            .unwrap_or_else(|| panic!("no reason in {json}"))
+            .to_owned()
     }
 }

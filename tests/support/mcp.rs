@@ -32,9 +32,16 @@ impl Session {
 
     /// `headers` go with every request.
     pub fn open_with(to: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Self {
-        let headers: Vec<(String, String)> =
-            headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let mut session = Self { to, path: path.to_owned(), id: String::new(), headers };
+        let headers: Vec<(String, String)> = headers
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        let mut session = Self {
+            to,
+            path: path.to_owned(),
+            id: String::new(),
+            headers,
+        };
         let answer = session.post(&initialize_body("2025-11-25")).send(to);
         assert_eq!(answer.status, 200, "initialize: {answer:?}");
         session.id = answer.header("mcp-session-id").expect("a session id").to_owned();
@@ -51,7 +58,9 @@ impl Session {
     /// Adds the session's headers.
     pub fn dress(&self, mut request: Request) -> Request {
         if !self.id.is_empty() {
-            request = request.header("Mcp-Session-Id", &self.id).header("MCP-Protocol-Version", "2025-11-25");
+            request = request
+                .header("Mcp-Session-Id", &self.id)
+                .header("MCP-Protocol-Version", "2025-11-25");
         }
         for (name, value) in &self.headers {
             request = request.header(name, value);
@@ -60,7 +69,11 @@ impl Session {
     }
 
     pub fn call_request(&self, id: impl Into<Value>, tool: &str, arguments: Value) -> Request {
-        self.post(&rpc(id, "tools/call", json!({"name": tool, "arguments": arguments})))
+        self.post(&rpc(
+            id,
+            "tools/call",
+            json!({"name": tool, "arguments": arguments}),
+        ))
     }
 
     /// A tool call that is answered with one JSON object.
@@ -76,7 +89,8 @@ impl Session {
 
     /// The standalone stream.
     pub fn listen(&self) -> Stream {
-        self.dress(Request::new("GET", &self.path).header("Accept", "text/event-stream")).open(self.to)
+        self.dress(Request::new("GET", &self.path).header("Accept", "text/event-stream"))
+            .open(self.to)
     }
 
     pub fn connection(&self) -> Connection {
@@ -86,5 +100,7 @@ impl Session {
 
 /// The text of a tool's result.
 pub fn text(answer: &Value) -> &str {
-    answer["result"]["content"][0]["text"].as_str().unwrap_or_else(|| panic!("no text in {answer}"))
+    answer["result"]["content"][0]["text"]
+        .as_str()
+        .unwrap_or_else(|| panic!("no text in {answer}"))
 }

@@ -63,13 +63,17 @@ pub fn config(auth: &str, services: &str, more: &str) -> String {
 
 /// A service that runs the built-in demo server.
 pub fn demo(name: &str, more: &str) -> String {
-    format!("    - {{name: {name}, command: [\"{}\", demo]{}{more}}}\n", binary(), if more.is_empty() { "" } else { ", " })
+    format!(
+        "    - {{name: {name}, command: [\"{}\", demo]{}{more}}}\n",
+        binary(),
+        if more.is_empty() { "" } else { ", " }
+    )
 }
 
 /// A service at fixed addresses that a test serves itself.
 pub fn fixed(name: &str, upstream: SocketAddr, more: &str) -> String {
     let comma = if more.is_empty() { "" } else { ", " };
-    format!("    - {{name: {name}, runtime: fixed, upstreams: [\"{upstream}\"]{comma}{more}}}\n")
+    format!("    - {{name: {name}, upstreams: [\"{upstream}\"]{comma}{more}}}\n")
 }
 
 impl Edge {
@@ -85,35 +89,62 @@ impl Edge {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("edge.yaml"), yaml).unwrap();
         let mut command = Command::new(binary());
-        command.args(["run", "-c", "edge.yaml"]).current_dir(dir.path()).env("RUST_LOG", "info").env("MCP_JWT_SECRET", SECRET);
+        command
+            .args(["run", "-c", "edge.yaml"])
+            .current_dir(dir.path())
+            .env("RUST_LOG", "info")
+            .env("MCP_JWT_SECRET", SECRET);
         command.envs(env.iter().copied());
         Self::spawn(command, dir)
     }
 
     /// Starts whatever `command` is in `dir`.
     pub fn spawn(mut command: Command, dir: TempDir) -> Self {
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         let stdout = collect(child.stdout.take().unwrap());
         let stderr = collect(child.stderr.take().unwrap());
         let (mut public, mut health) = (None, None);
         eventually("the listening line", || {
             if let Some(status) = child.try_wait().unwrap() {
-                panic!("the edge ended with {status}:\n{}", stderr.lock().unwrap().join("\n"));
+                panic!(
+                    "the edge ended with {status}:\n{}",
+                    stderr.lock().unwrap().join("\n")
+                );
             }
             for line in stderr.lock().unwrap().iter() {
-                let Ok(line) = serde_json::from_str::<serde_json::Value>(line) else { continue };
+                let Ok(line) = serde_json::from_str::<serde_json::Value>(line) else {
+                    continue;
+                };
                 if line["fields"]["message"] == "listening" {
-                    public = line["fields"]["public"].as_str().and_then(|text| text.parse().ok());
-                    health = line["fields"]["health"].as_str().and_then(|text| text.parse().ok());
+                    public = line["fields"]["public"]
+                        .as_str()
+                        .and_then(|text| text.parse().ok());
+                    health = line["fields"]["health"]
+                        .as_str()
+                        .and_then(|text| text.parse().ok());
                 }
             }
             public.and(health)
         });
-        Self { public: public.unwrap(), health: health.unwrap(), dir, child, stdout, stderr }
+        Self {
+            public: public.unwrap(),
+            health: health.unwrap(),
+            dir,
+            child,
+            stdout,
+            stderr,
+        }
     }
 
     pub fn wait_ready(&self) {
-        eventually("readiness", || (self.get_health("/ready").status == 200).then_some(()));
+        eventually("readiness", || {
+            (self.get_health("/ready").status == 200).then_some(())
+        });
     }
 
     pub fn get_health(&self, path: &str) -> http::Response {
@@ -145,7 +176,12 @@ impl Edge {
     }
 
     pub fn access_log(&self) -> Vec<serde_json::Value> {
-        self.stdout.lock().unwrap().iter().map(|line| serde_json::from_str(line).unwrap()).collect()
+        self.stdout
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
     }
 
     /// Asks the edge to stop and returns its exit code.
@@ -191,10 +227,15 @@ pub fn descendants(pid: u32) -> Vec<u32> {
     let mut found = Vec::new();
     let mut todo = vec![pid];
     while let Some(at) = todo.pop() {
-        let Ok(tasks) = std::fs::read_dir(format!("/proc/{at}/task")) else { continue };
+        let Ok(tasks) = std::fs::read_dir(format!("/proc/{at}/task")) else {
+            continue;
+        };
         for task in tasks.flatten() {
             let children = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
-            let children: Vec<u32> = children.split_whitespace().map(|id| id.parse().unwrap()).collect();
+            let children: Vec<u32> = children
+                .split_whitespace()
+                .map(|id| id.parse().unwrap())
+                .collect();
             found.extend(&children);
             todo.extend(children);
         }
@@ -205,7 +246,10 @@ pub fn descendants(pid: u32) -> Vec<u32> {
 /// True while the process runs (a zombie does not).
 pub fn alive(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let state = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().next().map(str::to_owned));
+    let state = stat
+        .rsplit(')')
+        .next()
+        .and_then(|rest| rest.split_whitespace().next().map(str::to_owned));
     state.is_some_and(|state| state != "Z" && state != "X")
 }
 

@@ -13,7 +13,10 @@ pub struct Seen {
 
 impl Seen {
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.head.lines().skip(1).find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+        self.head
+            .lines()
+            .skip(1)
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
     }
 }
 
@@ -28,7 +31,11 @@ pub struct Upstream {
 
 /// A whole answer.
 pub fn ok(body: &str, headers: &str) -> Vec<u8> {
-    format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n{headers}\r\n{body}", body.len()).into_bytes()
+    format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n{headers}\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
 }
 
 impl Upstream {
@@ -45,12 +52,20 @@ impl Upstream {
                 std::thread::spawn(move || serve(connection, &*answer, &seen, &probes));
             }
         });
-        Self { address, seen, probes }
+        Self {
+            address,
+            seen,
+            probes,
+        }
     }
 
     /// Answers every MCP request with an empty result.
     pub fn echoing() -> Self {
-        Self::start(|_, stream| stream.write_all(&ok(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#, "")).is_ok())
+        Self::start(|_, stream| {
+            stream
+                .write_all(&ok(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#, ""))
+                .is_ok()
+        })
     }
 
     /// Requests so far, without health checks.
@@ -69,7 +84,13 @@ fn serve(connection: TcpStream, answer: &Answer, seen: &Mutex<Vec<Seen>>, probes
     while let Some(request) = read(&mut reader) {
         if request.head.starts_with("get /health") {
             *probes.lock().unwrap() += 1;
-            if writer.write_all(&ok(r#"{"status":"healthy","endpoint":"played00","processes":1}"#, "")).is_err() {
+            if writer
+                .write_all(&ok(
+                    r#"{"status":"healthy","endpoint":"played00","processes":1}"#,
+                    "",
+                ))
+                .is_err()
+            {
                 return;
             }
             continue;
@@ -95,7 +116,9 @@ fn read(reader: &mut impl BufRead) -> Option<Seen> {
         head.push('\n');
     }
     let mut body = Vec::new();
-    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+    let length = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
     if let Some(length) = length {
         body.resize(length, 0);
         reader.read_exact(&mut body).ok()?;
