@@ -12,10 +12,12 @@
 //! - [`chain`] the `Filter` trait and the pass through the filters, in the order of the next lines.
 //! - [`limits`] sizes · [`origin`] Host and Origin · [`jwt_auth`] identity, by the rules of [`jwt`]
 //!   ([`token`] makes and explains tokens) · [`rate_limit`] how much in a window · [`concurrency`]
-//!   how much at once ([`lane`] says what kind of traffic a request is)
+//!   how much at once ([`lane`] says what kind of traffic a request is) · [`circuit_breaker`] not
+//!   for a service that fails
 
 pub mod call;
 pub mod chain;
+pub mod circuit_breaker;
 pub mod classify;
 pub mod clock;
 pub mod concurrency;
