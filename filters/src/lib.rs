@@ -13,7 +13,7 @@
 //! - [`limits`] sizes · [`origin`] Host and Origin · [`jwt_auth`] identity, by the rules of [`jwt`]
 //!   ([`token`] makes and explains tokens) · [`rate_limit`] how much in a window · [`concurrency`]
 //!   how much at once ([`lane`] says what kind of traffic a request is) · [`circuit_breaker`] not
-//!   for a service that fails
+//!   for a service that fails · [`priority_queue`] in what order
 
 pub mod call;
 pub mod chain;
@@ -28,6 +28,7 @@ pub mod lane;
 pub mod limits;
 pub mod origin;
 pub mod permit;
+pub mod priority_queue;
 pub mod rate_limit;
 pub mod reason;
 pub mod request;
