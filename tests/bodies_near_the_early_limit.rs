@@ -1,6 +1,14 @@
 //! 64 KiB is the most that the edge may read before it has an upstream: one byte to either side must not be lost,
 //! however the body is framed.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on fails"
+)]
+
 mod support;
 
 use serde_json::json;

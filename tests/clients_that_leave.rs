@@ -1,5 +1,13 @@
 //! A client that goes away is noticed at once, and takes nobody else with it.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on fails"
+)]
+
 mod support;
 
 use serde_json::json;

@@ -79,7 +79,9 @@ fn collect_keys(schema: &Value, keys: &mut Vec<String>) {
         collect_keys(property, keys);
     }
     for below in ["items", "additionalProperties"] {
-        collect_keys(&schema[below], keys);
+        if let Some(below) = schema.get(below) {
+            collect_keys(below, keys);
+        }
     }
 }
 

@@ -97,7 +97,6 @@ fn its_mistakes_have_their_places() {
         ".mcp.json:2:39: error: `args` must be a list, but is a text",
         ".mcp.json:3:20: error: the environment variable `NOT_SET` is not set",
         ".mcp.json:4:3: error: server `c` has neither `command` nor `url`",
-        ".mcp.json:5:3: warning: the program `no-such-program` is not found on PATH",
         ".mcp.json:7:3: error: servers `E!` and `e` would both be served as `e`",
         ".mcp.json:8:3: error: no name for a service can be made from `?`",
     ] {

@@ -40,7 +40,7 @@ fn a_number_may_come_from_a_variable() {
 
 #[test]
 fn a_bad_value_from_a_variable_is_not_shown() {
-    let variables = |_: &str| Some("hunter2-hunter2".to_owned());
+    let variables = |name: &str| (name == "X").then(|| "hunter2-hunter2".to_owned());
     let report = run(
         "mcp: {services: [{name: a, command: [/bin/sh], isolation: \"${X}\", port: \"${X}\"}]}",
         &variables,
@@ -163,8 +163,10 @@ proptest! {
     /// everything else is as it was.
     #[test]
     fn substitution_never_changes_structure(value in any::<String>().prop_filter("no NUL", |s| !s.contains('\0'))) {
-        let base = effective(TEMPLATE, &|_| Some("MARK".to_owned()));
-        let got = effective(TEMPLATE, &|_| Some(value.clone()));
+        let base = effective(TEMPLATE, &|name| (name == "X").then(|| "MARK".to_owned()));
+        let got = effective(TEMPLATE, &|name| (name == "X").then(|| value.clone()));
+        // As it would have to be written in the file.
+        let value = value.replace('$', "$$");
         let mut expected = base;
         let services = &mut expected["mcp"]["services"];
         services[0]["command"][1] = Value::from(value.clone());
@@ -177,8 +179,8 @@ proptest! {
     /// YAML's own syntax in a value stays text too.
     #[test]
     fn yaml_in_a_value_stays_text(value in "[-:{}\\[\\],&*#?|<>=!%@`'\"\\\\ \n\ta-c$]{0,40}") {
-        let got = effective(TEMPLATE, &|_| Some(value.clone()));
-        prop_assert_eq!(&got["mcp"]["services"][0]["command"][1], &Value::from(value));
+        let got = effective(TEMPLATE, &|name| (name == "X").then(|| value.clone()));
+        prop_assert_eq!(&got["mcp"]["services"][0]["command"][1], &Value::from(value.replace('$', "$$")));
         prop_assert_eq!(got["mcp"]["services"].as_array().unwrap().len(), 2);
     }
 
@@ -188,4 +190,11 @@ proptest! {
         let examined = run(&text, &|_| None);
         prop_assert_eq!(examined.config.is_some(), examined.report.is_ok());
     }
+}
+
+#[test]
+fn a_dollar_sign_in_the_effective_configuration_is_escaped_again() {
+    let yaml = "mcp: {services: [{name: a, command: [/bin/sh, \"$${HOME}\"]}]}";
+    let printed = effective(yaml, &|_| None);
+    assert_eq!(printed["mcp"]["services"][0]["command"][1], "$${HOME}");
 }

@@ -1,5 +1,13 @@
 //! Pingora's own advisories, tried through this proxy: nothing a client smuggles is taken for a request.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on fails"
+)]
+
 mod support;
 
 use support::http::Connection;

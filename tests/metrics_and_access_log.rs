@@ -1,5 +1,13 @@
 //! Every metric and every field of the access log moves when its cause happens.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on fails"
+)]
+
 mod support;
 
 use serde_json::json;

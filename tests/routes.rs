@@ -1,5 +1,13 @@
 //! `routes`: by path prefix, host, header and tags; the first that fits decides.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on fails"
+)]
+
 mod support;
 
 use serde_json::json;

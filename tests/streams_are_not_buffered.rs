@@ -1,5 +1,13 @@
 //! Every event reaches the client when it happens, not when the answer ends.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on fails"
+)]
+
 mod support;
 
 use serde_json::json;

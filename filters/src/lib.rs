@@ -11,11 +11,15 @@
 //! - [`verdict`] what a filter says and how a reply is written; [`reason`] every reason there is.
 //! - [`chain`] the `Filter` trait and the pass through the filters, in the order of the next lines.
 //! - [`limits`] sizes · [`origin`] Host and Origin · [`jwt_auth`] identity, by the rules of [`jwt`]
-//!   ([`token`] makes and explains tokens) · [`rate_limit`] how much in a window · [`concurrency`]
-//!   how much at once ([`lane`] says what kind of traffic a request is)
+//!   ([`token`] makes and explains tokens) · [`session`] client sessions · [`authorize`] services and
+//!   tools · [`rate_limit`] how much in a window · [`concurrency`]
+//!   how much at once ([`lane`] says what kind of traffic a request is) · [`circuit_breaker`] not
+//!   for a service that fails · [`priority_queue`] in what order
 
+pub mod authorize;
 pub mod call;
 pub mod chain;
+pub mod circuit_breaker;
 pub mod classify;
 pub mod clock;
 pub mod concurrency;
@@ -26,9 +30,11 @@ pub mod lane;
 pub mod limits;
 pub mod origin;
 pub mod permit;
+pub mod priority_queue;
 pub mod rate_limit;
 pub mod reason;
 pub mod request;
+pub mod session;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod token;

@@ -43,6 +43,8 @@ pub(crate) struct Message {
 }
 
 /// What an HTTP body or a line holds.
+// One is on the stack for a moment only, and a box would be an allocation on every message's way.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug)]
 pub(crate) enum Incoming {
     One(Message),
@@ -130,6 +132,17 @@ impl Incoming {
 }
 
 impl Message {
+    /// Reads exactly one message.
+    #[cfg(test)]
+    pub(crate) fn parse(bytes: Bytes, sender: Sender) -> Result<Self, ScanError> {
+        match Incoming::parse(bytes, sender)? {
+            Incoming::One(message) => Ok(message),
+            Incoming::Batch(_) => Err(ScanError::Shape {
+                what: "a batch is not allowed here",
+            }),
+        }
+    }
+
     fn build(bytes: Bytes, fields: Fields, one_line: bool, sender: Sender) -> Result<Self, ScanError> {
         let shape = |what| Err(ScanError::Shape { what });
         let is_string = |span: Span| span.of(&bytes).starts_with(b"\"");

@@ -130,7 +130,7 @@ proptest! {
     #[test]
     fn never_panics_and_keeps_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         if let Ok(message) = Message::parse(Bytes::from(bytes.clone()), Sender::Server) {
-            prop_assert_eq!(message.bytes().as_ref(), bytes.as_slice());
+            prop_assert_eq!(message.bytes.as_ref(), bytes.as_slice());
         }
     }
 

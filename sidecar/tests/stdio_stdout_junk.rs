@@ -56,6 +56,15 @@ async fn junk_and_long_lines_are_skipped() {
 async fn a_server_that_closed_its_stdin_is_an_error_not_a_hang() {
     let mut started = start(&sh("exec <&-; echo '{}'; sleep 1000"), &patient());
     message(&mut started.stdout).await;
-    assert!(started.stdin.write(&[Bytes::from_static(b"{}")]).await.is_err());
+    // The guard lets go of the pipe a moment after it has started the server; until then the pipe takes bytes.
+    let mut refused = false;
+    for _ in 0..1000 {
+        refused = started.stdin.write(&[Bytes::from_static(b"{}")]).await.is_err();
+        if refused {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    assert!(refused);
     assert!(started.stdin.write(&[Bytes::from_static(b"{}")]).await.is_err());
 }

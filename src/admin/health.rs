@@ -20,7 +20,6 @@ use crate::shutdown::Stage;
 use crate::upstream::{HealthState, PoolState, PoolStatus};
 
 /// The listener's routes.
-#[must_use]
 pub fn router(shared: Arc<Shared>) -> Router {
     Router::new()
         .route("/health", get(health))

@@ -39,6 +39,11 @@ pub(super) fn find_program(program: &str, cwd: Option<&Path>, search: &str) -> O
         .find(|path| is_executable(path))
 }
 
+/// Whether a sidecar could listen on this port of 127.0.0.1 now.
+pub(super) fn port_is_free(port: u16) -> bool {
+    std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, port)).is_ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,7 +8,7 @@ use super::tree::{Kind, Node};
 
 /// In the notation of [`super::schema::visit`]: `[]` is every entry of a list, `*` every key of a mapping. An entry
 /// covers all keys below it.
-const LATER: [&str; 23] = [
+const LATER: [&str; 22] = [
     "edge.admin",
     "edge.admin_auth",
     "mcp.docker",
@@ -28,7 +28,6 @@ const LATER: [&str; 23] = [
     "mcp.clients.*.over_concurrency",
     "mcp.clients.*.allow",
     "mcp.clients.*.deny",
-    "auth.jwt[].tiers",
     "audit",
     "alerts.webhooks",
     "alerts.alertmanager",

@@ -107,6 +107,19 @@ fn file(path: &Path, variables: Variables<'_>) -> Examined {
     }
 }
 
+/// A dollar sign that was written or substituted must not be substituted again when this is read.
+fn escaped(value: Value) -> Value {
+    match value {
+        Value::String(text) => Value::String(text.replace('$', "$$")),
+        Value::Array(items) => items.into_iter().map(escaped).collect(),
+        Value::Object(entries) => entries
+            .into_iter()
+            .map(|(key, value)| (key, escaped(value)))
+            .collect(),
+        other => other,
+    }
+}
+
 /// Checks the meaning and puts everything together.
 pub(super) fn finish(
     document: &Document,
@@ -122,7 +135,10 @@ pub(super) fn finish(
         config.warnings = report.warnings();
         config
     });
-    let effective = config.as_ref().and_then(|_| serde_json::to_value(&spec).ok());
+    let effective = config
+        .as_ref()
+        .and_then(|_| serde_json::to_value(&spec).ok())
+        .map(escaped);
     Examined {
         report,
         config,

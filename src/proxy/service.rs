@@ -93,7 +93,11 @@ impl EdgeProxy {
                 let head = session.req_header();
                 let modern = inbound::era(&head.headers) == Era::Modern;
                 let is_rpc = modern || head.method == Method::POST;
-                let rpc = RpcContext { is_rpc, modern, id: None };
+                let rpc = RpcContext {
+                    is_rpc,
+                    modern,
+                    id: None,
+                };
                 (rpc, inbound::request_id(&head.headers))
             }
         };

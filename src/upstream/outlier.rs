@@ -128,7 +128,7 @@ mod tests {
         let mut now = Instant::now();
         for n in 1..=12 {
             assert_eq!(ejection.eject(now, &RULES, 0.5), secs((30 * n).min(300)), "{n}");
-            now = now + secs(300);
+            now += secs(300);
             assert!(ejection.may_return(now));
             ejection.readmit(now);
             assert_eq!(ejection.left(now), None);

@@ -278,7 +278,7 @@ impl Stream {
     }
 
     /// Reads on until the peer breaks the chunked body off; false if it ended properly.
-    pub fn is_cut(mut self) -> bool {
+    pub fn cut_short(mut self) -> bool {
         let mut rest = Vec::new();
         // A reset is a cut as well.
         if self.reader.read_to_end(&mut rest).is_err() {

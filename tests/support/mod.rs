@@ -2,7 +2,15 @@
 //!
 //! Raw, because the tests are about bytes: a client library would hide a wrong status line, a missing end of a chunked
 //! body, a stream that came in one piece. Everything that is started is ended by its own process id on drop.
-#![allow(dead_code, reason = "every test file uses its own part of this")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    dead_code,
+    unreachable_pub,
+    reason = "a test that cannot go on fails, and every test file uses its own part of this"
+)]
 
 pub mod http;
 pub mod mcp;

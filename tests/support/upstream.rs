@@ -1,6 +1,6 @@
 //! A sidecar that a test plays itself, to see what the edge sends and to answer what no real sidecar would.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 

@@ -56,6 +56,7 @@ struct Args {
 }
 
 /// One session's way to its server.
+#[allow(clippy::large_enum_variant)] // A few per run.
 enum Link {
     Http(http::Link),
     Stdio(stdio::Link),
@@ -96,8 +97,9 @@ impl Link {
     }
 }
 
-/// Calls until `until`, and notes those that began at or after `from`.
-async fn visit(mut link: Link, session: usize, from: Instant, until: Instant) -> io::Result<Tally> {
+/// Calls until `until`, and notes those that began at or after `from`. Gives the link back: its server must live until
+/// its cost has been read.
+async fn visit(mut link: Link, session: usize, from: Instant, until: Instant) -> io::Result<(Tally, Link)> {
     let mut tally = Tally::default();
     for id in 1_u64.. {
         let began = Instant::now();
@@ -113,7 +115,7 @@ async fn visit(mut link: Link, session: usize, from: Instant, until: Instant) ->
             tally.note(began.elapsed(), answered);
         }
     }
-    Ok(tally)
+    Ok((tally, link))
 }
 
 async fn run(args: &Args) -> Result<serde_json::Value, io::Error> {
@@ -151,8 +153,11 @@ async fn run(args: &Args) -> Result<serde_json::Value, io::Error> {
             .collect();
         let mut all = Tally::default();
         let mut usage = None;
+        let mut open = Vec::with_capacity(tasks.len());
         for task in tasks {
-            all.add(task.await.map_err(io::Error::other)??);
+            let (tally, link) = task.await.map_err(io::Error::other)??;
+            all.add(tally);
+            open.push(link);
             // The first to end: the others end within one call.
             usage.get_or_insert_with(|| (procfs::cpu(&roots), procfs::rss_kib(&roots)));
         }

@@ -15,8 +15,9 @@ use crate::stdio::{Exit, Process, Started};
 
 /// The newest modern revision spoken here.
 pub(crate) const MODERN_VERSION: &str = "2026-07-28";
-/// Longest wait for the answer to the era probe; slower servers are taken for legacy.
-const PROBE: Duration = Duration::from_secs(10);
+/// Longest wait for the answer to the era probe; a server that is silent for longer is taken for legacy. Python servers
+/// were seen to need 13 s to their first answer on a busy machine.
+const PROBE: Duration = Duration::from_secs(25);
 /// Codes only a modern server answers with (basic/transports/stdio, "Backward Compatibility").
 const MODERN_CODES: [&[u8]; 3] = [b"-32020", b"-32021", b"-32022"];
 

@@ -101,6 +101,8 @@ pub(super) enum Notice<'a> {
     ProgramNotFound { service: &'a str, program: &'a str },
     #[error("`{path}` is not there or not executable; service `{service}` will be unhealthy until it is")]
     NotExecutable { service: &'a str, path: &'a str },
+    #[error("port {port} on 127.0.0.1 is taken; service `{service}` will be unhealthy until it is free")]
+    PortTaken { service: &'a str, port: u16 },
     #[error("the folder `{path}` is not there; service `{service}` will be unhealthy until it is")]
     NoWorkingDirectory { service: &'a str, path: &'a str },
     #[error(

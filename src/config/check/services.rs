@@ -228,6 +228,10 @@ impl Checker<'_> {
                 &Notice::NoWorkingDirectory { service, path: &path },
             );
         }
+        // Only a look: it may be taken, or free, when the service starts.
+        if let Some(port) = spec.port.filter(|port| !files::port_is_free(*port)) {
+            self.warn(&at(index, "port"), &Notice::PortTaken { service, port });
+        }
         let command = match &spec.wrapper {
             Some(wrapper) => {
                 let path = wrapper.0.0.as_str();
