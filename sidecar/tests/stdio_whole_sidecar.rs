@@ -1,6 +1,6 @@
 //! The real program leaves no process behind: not when a guard of it is killed, and not when it is killed itself.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "test code")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "test code")]
 
 mod stdio_support;
 
