@@ -114,6 +114,8 @@ impl Drop for Listener {
 }
 
 async fn serve(plan: Plan) -> Result<(), StartError> {
+    // This process starts guards and nothing else: what a killed guard leaves behind is ours to end.
+    let _adoption = crate::stdio::orphans::adopt()?;
     let metrics = Arc::new(Metrics::new()?);
     let endpoint = match plan.endpoint {
         Some(endpoint) => endpoint,
