@@ -20,7 +20,9 @@ fn a_client_gone_mid_stream_is_no_longer_under_way() {
     let session = Session::open(edge.public, "/mcp/demo");
     let mut stream = session.stream(1, "slow", json!({"ms": 60_000, "steps": 600}), "t");
     stream.message().unwrap();
-    eventually("one request under way", || (edge.health()["under_way"] == 1).then_some(()));
+    eventually("one request under way", || {
+        (edge.health()["under_way"] == 1).then_some(())
+    });
     drop(stream);
     eventually("the end of the request", || {
         (edge.health()["under_way"] == 0).then_some(())

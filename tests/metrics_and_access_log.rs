@@ -33,7 +33,9 @@ fn calls_refusals_and_health_are_counted() {
         edge.metric(r#"mcp_service_endpoints{service="demo",state="healthy"}"#),
         Some(1.0)
     );
-    eventually("idleness", || (edge.metric("mcp_edge_requests_under_way")? == 0.0).then_some(()));
+    eventually("idleness", || {
+        (edge.metric("mcp_edge_requests_under_way")? == 0.0).then_some(())
+    });
     assert!(edge.metric("mcp_request_duration_seconds_count").unwrap() >= 1.0);
     assert!(edge.metric("mcp_edge_overhead_seconds_count").unwrap() >= 1.0);
 
@@ -75,7 +77,9 @@ fn open_streams_are_under_way() {
     let session = Session::open(edge.public, "/mcp/demo");
     let stream = session.listen();
     assert_eq!(stream.status, 200);
-    eventually("the stream", || (edge.metric("mcp_edge_requests_under_way")? == 1.0).then_some(()));
+    eventually("the stream", || {
+        (edge.metric("mcp_edge_requests_under_way")? == 1.0).then_some(())
+    });
     drop(stream);
     eventually("the stream's end", || {
         (edge.metric("mcp_edge_requests_under_way")? == 0.0).then_some(())
