@@ -1,7 +1,14 @@
 //! What the tests of runtimes and pools share: configurations made by hand, a played sidecar, and waiting with a limit.
 
-// Every test file uses its own part of this.
-#![allow(dead_code)]
+// Every test file uses its own part of this, and none of it leaves the file.
+#![allow(dead_code, unreachable_pub)]
+// Helpers of tests fail by panicking, and are no tests themselves, which clippy lets do so.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
