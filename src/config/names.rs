@@ -120,6 +120,13 @@ name_type! {
     TierName, check_label
 }
 
+impl TierName {
+    /// `free`, the tier of a client of which nothing is said.
+    pub fn free() -> Self {
+        Self(Arc::from("free"))
+    }
+}
+
 name_type! {
     /// A client as `clients:` names it: the id alone for tokens of our own issuer, `issuer/id` for others.
     /// At most 256 visible ASCII characters.

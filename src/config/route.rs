@@ -116,6 +116,18 @@ pub enum PathPatternError {
 }
 
 impl PathPattern {
+    /// `/mcp/{service}`, the path of the default route.
+    pub fn by_service() -> Self {
+        Self {
+            segments: vec![Segment::Literal("mcp".to_owned()), Segment::Service],
+        }
+    }
+
+    /// `/`, which every path fits.
+    pub fn everything() -> Self {
+        Self { segments: Vec::new() }
+    }
+
     /// True when the path names the service.
     pub fn names_service(&self) -> bool {
         self.segments.contains(&Segment::Service)
@@ -150,7 +162,7 @@ impl FromStr for PathPattern {
         let body = text.strip_prefix('/').ok_or(PathPatternError::Relative)?;
         let body = body.strip_suffix('/').unwrap_or(body);
         if body.is_empty() {
-            return Ok(Self { segments: Vec::new() });
+            return Ok(Self::everything());
         }
         let mut segments = Vec::new();
         for part in body.split('/') {
