@@ -134,7 +134,7 @@ impl Runtime for ProcessRuntime {
         }
         Ok(Box::new(ProcessReplica {
             stage: Stage::Launching {
-                listening,
+                listening: Some(listening),
                 deadline: Instant::now() + service.timeouts.start,
                 limit: service.timeouts.start,
             },
@@ -212,7 +212,8 @@ struct ProcessReplica {
 
 enum Stage {
     Launching {
-        listening: oneshot::Receiver<String>,
+        /// `None` once stdout has ended without the line.
+        listening: Option<oneshot::Receiver<String>>,
         deadline: Instant,
         limit: Duration,
     },
@@ -236,20 +237,25 @@ impl Replica for ProcessReplica {
                         status = self.child.wait() => {
                             self.stage = Stage::Over(format!("the sidecar ended before it listened: {}", words(status)));
                         }
-                        said = listening => match said.ok().and_then(|text| self.place.confirm(&text)) {
-                            Some(addr) => {
-                                self.stage = Stage::Running;
-                                return Change::Up(EndpointSpec {
-                                    id: self.id.clone(),
-                                    addr,
-                                    authorization: self.authorization.clone(),
-                                    seed: self.seed,
-                                    learns_id: false,
-                                });
-                            }
-                            None => {
-                                self.stage = Stage::Over("the sidecar did not say where it listens".to_owned());
-                            }
+                        said = line(listening) => match said {
+                            // It has closed its stdout: it is about to end, or the deadline ends it.
+                            None => *listening = None,
+                            Some(text) => match self.place.confirm(&text) {
+                                Some(addr) => {
+                                    self.stage = Stage::Running;
+                                    return Change::Up(EndpointSpec {
+                                        id: self.id.clone(),
+                                        addr,
+                                        authorization: self.authorization.clone(),
+                                        seed: self.seed,
+                                        learns_id: false,
+                                    });
+                                }
+                                None => {
+                                    let reason = format!("the sidecar listens on {text:?}, where it was not told to");
+                                    self.stage = Stage::Over(reason);
+                                }
+                            },
                         },
                         () = tokio::time::sleep_until(*deadline) => {
                             let reason = format!("the sidecar did not listen within {limit:?} (`timeouts.start`)");
@@ -287,6 +293,14 @@ impl Replica for ProcessReplica {
             tracing::warn!(endpoint = %self.id, ?grace, "the sidecar did not leave in time and is killed");
             let _ = self.child.kill().await;
         }
+    }
+}
+
+/// The line that says where the sidecar listens; `None` if there will be none. Never ready after that.
+async fn line(listening: &mut Option<oneshot::Receiver<String>>) -> Option<String> {
+    match listening {
+        Some(listening) => listening.await.ok(),
+        None => std::future::pending().await,
     }
 }
 

@@ -355,3 +355,7 @@ fn retire(members: &mut Vec<Arc<Endpoint>>, matches: impl Fn(&Endpoint) -> bool)
         !goes
     });
 }
+
+#[cfg(test)]
+#[path = "pool_tests.rs"]
+mod tests;
