@@ -150,7 +150,7 @@ impl Drop for Watch {
 /// request then runs with Pingora's own time between reads alone.
 ///
 /// Must be called from within that hook, with the descriptor it was given.
-#[allow(unsafe_code)] // The one exception in this workspace; docs/decisions/0001 says why.
+#[allow(unsafe_code)] // docs/decisions/0001 says why.
 pub(crate) fn duplicate(fd: RawFd) -> Option<OwnedFd> {
     if fd < 0 {
         return None;
