@@ -1,7 +1,7 @@
 //! How the edge leaves. Pingora's own graceful stop sleeps its whole grace period even when nothing is under way,
 //! and cuts what still runs at its end; so the edge drains by itself and only then tells Pingora to stop.
 //!
-//! Stages: `Serving` → `Draining` (readiness fails, new requests get 503 `draining`, requests under way finish,
+//! Stages: `Starting` (the public listener is not bound yet) → `Serving` → `Draining` (readiness fails, new requests get 503 `draining`, requests under way finish,
 //! streams are ended through their sidecars) → `Stopped`, as soon as nothing is under way, at most `edge.drain` later.
 //! Invariant: the stage only moves forward, and a request counts as under way from its first hook to the drop of
 //! its context, however it ends.
@@ -15,6 +15,7 @@ use tokio::sync::{Notify, watch};
 /// Where the process is on its way out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
+    Starting,
     Serving,
     Draining,
     Stopped,
@@ -45,7 +46,7 @@ impl Drop for UnderWay {
 
 impl Default for Shutdown {
     fn default() -> Self {
-        let (stage, _) = watch::channel(Stage::Serving);
+        let (stage, _) = watch::channel(Stage::Starting);
         Self(Arc::new(Inner {
             stage,
             under_way: AtomicUsize::new(0),
@@ -77,6 +78,11 @@ impl Shutdown {
         let mut seen = self.0.stage.subscribe();
         // The sender lives in `self`, so this cannot fail while we wait.
         seen.wait_for(|now| *now >= stage).await.ok();
+    }
+
+    /// The public listener takes connections.
+    pub fn serving(&self) {
+        self.advance(Stage::Serving);
     }
 
     /// Refuses new requests from now on.

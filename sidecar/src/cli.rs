@@ -56,9 +56,9 @@ struct Args {
     /// Server processes at most
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     max_processes: u32,
-    /// Stop processes, and end sessions, that were not used for this long
-    #[arg(long, default_value = "10m", value_parser = duration)]
-    idle_stop: Duration,
+    /// Stop processes, and end sessions, that were not used for this long; or never
+    #[arg(long, default_value = "10m", value_parser = idle_stop)]
+    idle_stop: IdleStop,
     /// How long the server may take to start
     #[arg(long, default_value = "30s", value_parser = duration)]
     start_timeout: Duration,
@@ -190,7 +190,7 @@ fn plan(args: Args) -> Result<Plan, StartError> {
             IsolationArg::Shared => Isolation::Shared,
         },
         max: args.max_processes as usize,
-        idle_stop: args.idle_stop,
+        idle_stop: args.idle_stop.0,
         start_timeout: args.start_timeout,
         max_message: args.max_body,
     };
@@ -236,6 +236,18 @@ fn endpoint_id(text: &str) -> Result<String, String> {
         Ok(text.to_owned())
     } else {
         Err("8 lower-case letters and digits".to_owned())
+    }
+}
+
+/// `None` is never. A type of its own, because clap takes a plain `Option` for an argument that may be missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct IdleStop(Option<Duration>);
+
+fn idle_stop(text: &str) -> Result<IdleStop, String> {
+    if text == "never" {
+        Ok(IdleStop(None))
+    } else {
+        duration(text).map(|time| IdleStop(Some(time)))
     }
 }
 
@@ -297,6 +309,8 @@ mod tests {
     fn times_and_sizes_are_read_as_written() {
         assert_eq!(duration("1500ms"), Ok(Duration::from_millis(1500)));
         assert_eq!(duration("10m"), Ok(Duration::from_secs(600)));
+        assert_eq!(idle_stop("never"), Ok(IdleStop(None)));
+        assert_eq!(idle_stop("5m"), Ok(IdleStop(Some(Duration::from_secs(300)))));
         assert_eq!(duration("2h"), Ok(Duration::from_secs(7200)));
         assert_eq!(size("16MiB"), Ok(16 << 20));
         assert_eq!(size("512MB"), Ok(512_000_000));

@@ -47,6 +47,7 @@ async fn health(Has(shared): Has<Arc<Shared>>) -> Response {
     let serving = |status: &PoolStatus| matches!(status.state, PoolState::Healthy | PoolState::Degraded);
     let all_well = statuses.iter().all(|status| status.state == PoolState::Healthy);
     let word = match shared.shutdown.stage() {
+        Stage::Starting => "starting",
         Stage::Serving if all_well => "healthy",
         Stage::Serving if statuses.iter().any(serving) || statuses.is_empty() => "degraded",
         Stage::Serving => "unhealthy",
@@ -66,15 +67,16 @@ async fn health(Has(shared): Has<Arc<Shared>>) -> Response {
     json_response(StatusCode::OK, &body)
 }
 
-/// 200 once every service has its first verdict, 503 before and while draining: for load balancers and scripts.
+/// 200 once the public listener is bound and every service has its first verdict, 503 before and while draining: for load balancers and scripts.
 async fn ready(Has(shared): Has<Arc<Shared>>) -> Response {
     let starting: Vec<String> = statuses(&shared)
         .iter()
         .filter(|status| status.state == PoolState::Starting)
         .map(|status| status.name.to_string())
         .collect();
-    let draining = shared.shutdown.stage() > Stage::Serving;
-    let ready = starting.is_empty() && !draining;
+    let stage = shared.shutdown.stage();
+    let draining = stage > Stage::Serving;
+    let ready = starting.is_empty() && stage == Stage::Serving;
     let code = if ready {
         StatusCode::OK
     } else {

@@ -8,10 +8,12 @@ use std::sync::Arc;
 
 use crate::config::{Config, Source};
 use crate::proxy::Shared;
+use crate::shutdown::Stage;
 use crate::upstream::PoolState;
 
 /// Waits for the first verdicts and prints.
 pub(super) async fn when_ready(shared: Arc<Shared>, config: Arc<Config>) {
+    shared.shutdown.reached(Stage::Serving).await;
     let pools = shared.state.load().pools.clone();
     for pool in pools.iter() {
         pool.settled().await;

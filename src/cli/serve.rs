@@ -5,7 +5,7 @@
 //! here, on every way out that is not `kill -9`; that one is the guards' work.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +28,9 @@ use crate::upstream::Pools;
 
 /// How long sidecars may take to stop their servers: stdin, SIGTERM, SIGKILL.
 const STOP_SIDECARS: Duration = Duration::from_secs(8);
+
+/// How often the public listener is tried until it is bound; it takes Pingora a few milliseconds.
+const TRY_LISTENER: Duration = Duration::from_millis(5);
 
 /// Requests on one client connection before it is closed: bounds what a connection can pile up (CWE-770).
 const REQUESTS_PER_CONNECTION: u32 = 100_000;
@@ -89,7 +92,7 @@ pub(super) fn serve(mut config: Config) -> Result<(), StartError> {
             SidecarProgram::own()?,
             Options::default(),
         ));
-        tracing::info!(public = %config.edge.listen, health = %config.edge.health, "listening");
+        runtime.spawn(announce(shutdown.clone(), config.clone()));
         runtime.spawn(health::serve(health_listener, shared.clone()));
         runtime.spawn(shared.clone().enforce_deadlines());
         runtime.spawn(leave_on_signal(
@@ -178,6 +181,24 @@ fn listen_on<A>(service: &mut ListeningService<A>, edge: &Edge) -> Result<(), St
     tls.enable_h2();
     service.add_tls_with_settings(&address, None, tls);
     Ok(())
+}
+
+/// Pingora binds the public listener in its own time and tells nobody; so it is tried until it answers. Only then the
+/// edge is ready, and says where it listens.
+async fn announce(shutdown: Shutdown, config: Arc<Config>) {
+    let mut address = config.edge.listen;
+    if address.ip().is_unspecified() {
+        address.set_ip(if address.is_ipv4() {
+            Ipv4Addr::LOCALHOST.into()
+        } else {
+            Ipv6Addr::LOCALHOST.into()
+        });
+    }
+    while tokio::net::TcpStream::connect(address).await.is_err() {
+        tokio::time::sleep(TRY_LISTENER).await;
+    }
+    shutdown.serving();
+    tracing::info!(public = %config.edge.listen, health = %config.edge.health, "listening");
 }
 
 /// Pingora's own watch would sleep through the whole grace period; see [`crate::shutdown`].

@@ -176,9 +176,13 @@ fn options(service: &Service, place: &Place, id: &EndpointId, cwd: Option<&Path>
     option("--isolation", service.isolation.as_str().to_owned());
     option("--max-processes", service.processes.max.to_string());
     option("--start-timeout", duration(service.timeouts.start));
-    if let Some(idle_stop) = service.processes.idle_stop {
-        option("--idle-stop", duration(idle_stop));
-    }
+    option(
+        "--idle-stop",
+        service
+            .processes
+            .idle_stop
+            .map_or_else(|| "never".to_owned(), duration),
+    );
     options.push("--control-stdin".into());
     if let Some(cwd) = cwd {
         options.extend(["--cwd".into(), cwd.into()]);

@@ -150,10 +150,6 @@ impl Edge {
     }
 
     pub fn wait_ready(&self) {
-        // The public listener is bound by Pingora a moment after the health listener.
-        eventually("the public listener", || {
-            std::net::TcpStream::connect(self.public).is_ok().then_some(())
-        });
         eventually("readiness", || {
             (self.get_health("/ready").status == 200).then_some(())
         });

@@ -51,7 +51,8 @@ pub(crate) struct Settings {
     pub(crate) limits: ProcessLimits,
     pub(crate) isolation: Isolation,
     pub(crate) max: usize,
-    pub(crate) idle_stop: Duration,
+    /// `None` is never.
+    pub(crate) idle_stop: Option<Duration>,
     pub(crate) start_timeout: Duration,
     /// Largest message to the server, in bytes.
     pub(crate) max_message: usize,

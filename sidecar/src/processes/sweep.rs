@@ -11,7 +11,9 @@ use crate::session::Sessions;
 impl Processes {
     /// The task that sweeps, until the sidecar stops.
     pub(crate) async fn sweep(self: Arc<Self>, sessions: Arc<Sessions>) {
-        let idle = self.settings.idle_stop;
+        let Some(idle) = self.settings.idle_stop else {
+            return;
+        };
         let tick = (idle / 4).clamp(Duration::from_millis(20), Duration::from_secs(30));
         let stop = self.stop.clone();
         stop.run_until_cancelled(async {
