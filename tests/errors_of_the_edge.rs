@@ -13,7 +13,7 @@ mod support;
 use serde_json::json;
 use support::http::{Connection, Request};
 use support::mcp::{Session, initialize_body, rpc};
-use support::{Edge, anonymous, demo};
+use support::{Edge, anonymous, demo, eventually};
 
 fn edge() -> Edge {
     Edge::start(&anonymous(&demo("demo", "")))
@@ -25,6 +25,15 @@ fn an_unknown_service_is_404_no_route_and_lists_nothing() {
     let answer = Request::post("/mcp/other", rpc(1, "ping", json!({}))).send(edge.public);
     assert_eq!((answer.status, answer.reason().as_str()), (404, "no_route"));
     assert!(!answer.text().contains("demo"), "{}", answer.text());
+    let id = answer.header("x-request-id").unwrap().to_owned();
+    eventually(
+        "the refusal's line, under the id that the client was given",
+        || {
+            edge.access_log()
+                .into_iter()
+                .find(|line| line["request_id"] == id.as_str())
+        },
+    );
     let get = Request::new("GET", "/").send(edge.public);
     assert_eq!(get.header("content-type"), Some("application/problem+json"));
     assert_eq!(

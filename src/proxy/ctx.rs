@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::HeaderValue;
-use mcp_edge_filters::{Reason, Reply, Request};
+use mcp_edge_filters::{Reason, Reply, Request, RequestId};
 
 use super::deadline::Watch;
 use super::router::Matched;
@@ -20,6 +20,8 @@ use crate::upstream::{EndpointId, Lease, Pool};
 /// What a request carries through Pingora's hooks.
 pub struct Ctx {
     pub(super) started: Instant,
+    /// The tracking id: in the answer, in the log and at the sidecar the same.
+    pub(super) id: RequestId,
     /// The configuration of this request: a reload never changes a request under way.
     pub(super) state: Arc<State>,
     pub(super) request: Option<Request>,
@@ -63,6 +65,8 @@ impl Ctx {
     pub(super) fn new(state: Arc<State>, under_way: UnderWay) -> Self {
         Self {
             started: Instant::now(),
+            // Known once the headers are, in the first hook.
+            id: RequestId::new("-"),
             state,
             request: None,
             matched: None,

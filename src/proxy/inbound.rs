@@ -43,10 +43,14 @@ pub(super) fn authority(request: &RequestHeader) -> &str {
 }
 
 /// The filters' view of a request whose service is known.
-pub(super) fn view(session: &Session, service: ServiceName, listener_loopback: bool) -> Request {
+pub(super) fn view(
+    session: &Session,
+    id: RequestId,
+    service: ServiceName,
+    listener_loopback: bool,
+) -> Request {
     let header = session.req_header();
     let headers = &header.headers;
-    let id = request_id(headers);
     let mut request = Request::new(id, header.method.clone(), header.uri.path(), service);
     request.target_bytes = header
         .uri

@@ -7,7 +7,6 @@ use mcp_edge_filters::{End, Era, Outcome, Reason};
 use pingora::proxy::Session;
 
 use super::ctx::Ctx;
-use super::inbound;
 use super::service::Shared;
 use crate::access_log::{Entry, now_ms};
 use crate::metrics::Ended;
@@ -57,17 +56,9 @@ fn log(shared: &Shared, session: &Session, ctx: &Ctx, status: Option<StatusCode>
         (None, None) if status == 0 => "client_gone",
         (None, None) => "ok",
     };
-    let fallback_id;
-    let request_id = match request {
-        Some(request) => &request.id,
-        None => {
-            fallback_id = inbound::request_id(&head.headers);
-            &fallback_id
-        }
-    };
     shared.access_log.put(&Entry {
         time_ms: now_ms(),
-        request_id: request_id.as_str(),
+        request_id: ctx.id.as_str(),
         client: identity.map(|identity| identity.principal.as_str()),
         tier: identity.map(|identity| identity.tier.as_str()),
         service,

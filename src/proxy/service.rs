@@ -22,7 +22,7 @@ use super::ctx::{Ctx, Dispatch};
 use super::deadline::{self, Deadlines};
 use super::reply::Failure;
 use super::state::State;
-use super::{body, inbound, peer, record, reply, router};
+use super::{body, inbound, peer, record, reply, router, waiting};
 use crate::access_log::AccessLog;
 use crate::metrics::Metrics;
 use crate::shutdown::{Shutdown, Stage};
@@ -87,21 +87,20 @@ impl EdgeProxy {
     /// Sends a reply and notes it.
     async fn refuse(&self, session: &mut Session, ctx: &mut Ctx, reply: &Reply) -> Result<bool> {
         ctx.ending.reason = Some(reply.reason);
-        let (rpc, id) = match &ctx.request {
-            Some(request) => (request.rpc_context(), request.id.clone()),
+        let rpc = match &ctx.request {
+            Some(request) => request.rpc_context(),
             None => {
                 let head = session.req_header();
                 let modern = inbound::era(&head.headers) == Era::Modern;
                 let is_rpc = modern || head.method == Method::POST;
-                let rpc = RpcContext {
+                RpcContext {
                     is_rpc,
                     modern,
                     id: None,
-                };
-                (rpc, inbound::request_id(&head.headers))
+                }
             }
         };
-        reply::send(session, reply, rpc, &id).await?;
+        reply::send(session, reply, rpc, &ctx.id).await?;
         Ok(true)
     }
 
@@ -127,8 +126,8 @@ impl EdgeProxy {
             return Ok(Some(Reply::method_not_allowed("GET, POST, DELETE")));
         }
         let mcp_session = head.headers.get(SESSION_ID).cloned();
-        let service = ServiceName::new(matched.service.name.as_str());
-        let mut request = inbound::view(session, service, self.0.listener_loopback);
+        let service = ServiceName::new(matched.service.name.shared());
+        let mut request = inbound::view(session, ctx.id.clone(), service, self.0.listener_loopback);
         let pool = state.pools.get(&matched.service.name).cloned();
         let max_body = matched.max_body;
         ctx.matched = Some(matched);
@@ -156,7 +155,7 @@ impl EdgeProxy {
             return Ok(Some(reply));
         }
         ctx.held = body.held;
-        let verdict = while_client_stays(session, state.chain.run(&mut request)).await;
+        let verdict = waiting::while_client_stays(session, state.chain.run(&mut request)).await;
         ctx.request = Some(request);
         if let Verdict::Reply(reply) = verdict? {
             return Ok(Some(*reply));
@@ -168,7 +167,7 @@ impl EdgeProxy {
             )));
         };
         // A request that came a moment too early is worth a short wait: at start all services start at once.
-        while_client_stays(session, tokio::time::timeout(STARTING, pool.settled()))
+        waiting::while_client_stays(session, tokio::time::timeout(STARTING, pool.settled()))
             .await?
             .ok();
         ctx.dispatch = Some(Dispatch {
@@ -186,32 +185,6 @@ impl EdgeProxy {
     }
 }
 
-/// Waits for `work`, and gives it up when the client leaves meanwhile: Pingora itself never looks while a hook waits.
-///
-/// On HTTP/1.1 a client can be watched only once its body has been read; before, the watch would eat a byte of it.
-async fn while_client_stays<W: Future>(session: &mut Session, work: W) -> Result<W::Output> {
-    let left = || Error::explain(ErrorType::ConnectionClosed, "left while waiting").into_down();
-    let session = session.as_downstream_mut();
-    if session.is_http2() {
-        let Some(gone) = session.watch_h2_stream_close() else {
-            return Ok(work.await);
-        };
-        return tokio::select! {
-            biased;
-            done = work => Ok(done),
-            _ = gone => Err(left()),
-        };
-    }
-    if !session.is_body_done() {
-        return Ok(work.await);
-    }
-    tokio::select! {
-        biased;
-        done = work => Ok(done),
-        _ = session.read_body_or_idle(true) => Err(left()),
-    }
-}
-
 /// A defect: Pingora called a hook of a request that was never admitted.
 fn not_admitted() -> Box<Error> {
     Error::explain(ErrorType::InternalError, "a request that was not admitted")
@@ -225,7 +198,8 @@ impl ProxyHttp for EdgeProxy {
         Ctx::new(self.0.state.load_full(), self.0.shutdown.begin())
     }
 
-    async fn early_request_filter(&self, session: &mut Session, _ctx: &mut Ctx) -> Result<()> {
+    async fn early_request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<()> {
+        ctx.id = inbound::request_id(&session.req_header().headers);
         inbound::drop_edge_headers(session.req_header_mut());
         session.set_read_timeout(Some(CLIENT_READ));
         session.set_write_timeout(Some(CLIENT_WRITE));
